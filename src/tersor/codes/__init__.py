@@ -1,0 +1,1 @@
+"""How a weight is held: one file per code."""

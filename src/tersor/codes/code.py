@@ -1,0 +1,67 @@
+"""What a code is: a few small tensors that stand for one dense weight.
+
+A code is a module that stands in the graph where the weight stood. Called, it gives the
+dense weight; its parameters can be trained; its symbols are what the file stores.
+
+A module in this folder is a code if it defines two names:
+
+    CODE       the class
+    EXAMPLES   functions without arguments, by a name that reads aloud, that make one: for the suite
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxNode:
+    """One ONNX node of a code's expansion; see `onnx.helper.make_node`."""
+
+    op: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: dict[str, object] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxForm:
+    """A weight as an engine sees it: arrays, and nodes that make the dense weight of them.
+
+    Attributes:
+        initializers: Arrays by name. Every name starts with the weight's own name.
+        nodes: In order of execution; none if an initializer is the dense weight itself.
+        output: Name of the value that is the dense weight.
+    """
+
+    initializers: dict[str, NDArray[np.generic]]
+    nodes: tuple[OnnxNode, ...]
+    output: str
+
+
+class Code(nn.Module, ABC):
+    """A compressed weight. Subclasses are final."""
+
+    @abstractmethod
+    def decode(self) -> torch.Tensor:
+        """The dense weight, differentiable with respect to the code's parameters."""
+
+    @abstractmethod
+    def symbols(self) -> dict[str, NDArray[np.generic]]:
+        """What is stored, by name: integer arrays for the entropy coder, small float tables."""
+
+    @abstractmethod
+    def to_onnx(self, name: str) -> OnnxForm:
+        """The weight called `name` as an engine sees it."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """A few words for reports, as in "int8 per channel"."""
+
+    def forward(self) -> torch.Tensor:
+        """See `decode`."""
+        return self.decode()

@@ -1,0 +1,1 @@
+"""Samples: inputs, with or without labels, that can be read again and again."""

@@ -1,0 +1,28 @@
+"""The methods, found by file name: `quantize/static.py` is the method `quantize.static`.
+
+Nothing is imported before it is asked for, and nothing registers itself.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+
+from tersor.errors import InputError
+
+
+def names() -> list[str]:
+    """Names of all methods, sorted, without importing any."""
+    here = Path(__file__).parent
+    files = (f.relative_to(here) for f in here.glob("*/*.py") if f.name != "__init__.py")
+    return sorted(".".join(f.with_suffix("").parts) for f in files)
+
+
+def find(name: str) -> ModuleType:
+    """The module of the method called `name`, with METHOD, EXAMPLE and IDENTITY.
+
+    Raises:
+        InputError: There is no such method; the message lists those that exist.
+    """
+    if name not in names():
+        raise InputError("method", got=name, allowed="one of " + ", ".join(names()))
+    return import_module(f"{__name__}.{name}")

@@ -1,0 +1,196 @@
+"""Network: a trained model as a PyTorch graph of ATen operations, with named ends.
+
+The graph is a plain `torch.fx.GraphModule`:
+
+* placeholders take the inputs, in order, by position; there is no pytree;
+* every computation is a `call_function` of an ATen overload (functional: none works
+  in place) or of `operator.*` on symbolic sizes;
+* a weight is a `get_attr` of a parameter or buffer under its dotted name, or, once
+  compressed, a `call_module` without arguments of the `Code` that stands under
+  the very same dotted name;
+* a rounding of activations is a `call_module` of an `ActivationQuantizer`;
+* the output node returns a flat tuple, also where there is one output.
+
+A Network is a value: whoever changes one makes a copy first, and copies share all
+tensors that were not changed.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from tersor.errors import InputError, ModelError
+
+Array = NDArray[np.generic]
+Dimension = int | str
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a network.
+
+    Attributes:
+        name: What the user calls it; ONNX files keep it.
+        shape: Sizes; a string names a dimension that may vary, as in ("batch", 3, 32, 32).
+        dtype: The numpy name of the element type, as in "float32".
+    """
+
+    name: str
+    shape: tuple[Dimension, ...]
+    dtype: str
+
+    def concrete(self, size: int) -> tuple[int, ...]:
+        """The shape with every varying dimension set to `size`."""
+        return tuple(d if isinstance(d, int) else size for d in self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a method did to a layer, or why it did nothing.
+
+    Attributes:
+        layer: Name of the layer, as `tersor inspect` shows it.
+        method: Name of the method, as in "quantize.static".
+        done: True if the layer was changed, False if it was skipped.
+        text: How it was changed ("int8 weights, per channel"), or the reason for skipping.
+    """
+
+    layer: str
+    method: str
+    done: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model that can be run, trained, compressed and exported.
+
+    Attributes:
+        module: The graph; called with one tensor per input, returns a tuple of tensors.
+        inputs: One port per placeholder, in the order of the placeholders.
+        outputs: One port per returned tensor.
+        notes: What methods did so far, in order.
+    """
+
+    module: fx.GraphModule
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    notes: tuple[Note, ...] = field(default=())
+
+    @property
+    def graph(self) -> fx.Graph:
+        """The graph of `module`."""
+        return self.module.graph
+
+    def copy(self) -> "Network":
+        """A network whose graph can be edited; tensors and codes are shared."""
+        graph = fx.Graph()
+        result = graph.graph_copy(self.graph, {})
+        graph.output(result)
+        return replace(self, module=fx.GraphModule(self.module, graph))
+
+    def with_notes(self, *notes: Note) -> "Network":
+        """The same network with `notes` added."""
+        return replace(self, notes=self.notes + notes)
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute the outputs, without gradients, on the device where the weights are.
+
+        Args:
+            feeds: One array per input, by name.
+
+        Raises:
+            InputError: Names do not match.
+        """
+        if set(feeds) != {port.name for port in self.inputs}:
+            wanted = ", ".join(port.name for port in self.inputs)
+            raise InputError("feeds", got=sorted(feeds), allowed=f"arrays named {wanted}")
+        device = self.device
+        args = [
+            torch.from_numpy(np.ascontiguousarray(feeds[p.name])).to(device)
+            for p in self.inputs
+        ]
+        with torch.no_grad():
+            results = self.module(*args)
+        return {p.name: r.cpu().numpy() for p, r in zip(self.outputs, results, strict=True)}
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are; the CPU if there are none."""
+        for tensor in self.module.state_dict().values():
+            return torch.device(tensor.device)
+        return torch.device("cpu")
+
+    def tensor(self, path: str) -> torch.Tensor:
+        """The parameter, buffer or decoded weight of that dotted name.
+
+        Raises:
+            ModelError: There is none.
+        """
+        owner, _, leaf = path.rpartition(".")
+        try:
+            found = getattr(self.module.get_submodule(owner), leaf)
+        except AttributeError:
+            raise ModelError(path, "is not in the network", "See `tersor inspect`.") from None
+        if isinstance(found, nn.Module):
+            with torch.no_grad():
+                return torch.as_tensor(found())
+        return torch.as_tensor(found)
+
+    def set_tensor(self, path: str, value: torch.Tensor) -> None:
+        """Put a parameter or buffer of that name in place; only on a network of your own.
+
+        A floating point `value` becomes a parameter where one stood before (or nothing
+        stood), else a buffer. Containers on the way are made as needed.
+        """
+        owner, leaf = self._owner(path)
+        was = getattr(owner, leaf, None)
+        for table in (owner._parameters, owner._buffers, owner._modules):
+            table.pop(leaf, None)
+        if value.is_floating_point() and (was is None or isinstance(was, nn.Parameter)):
+            owner.register_parameter(leaf, nn.Parameter(value.detach()))
+        else:
+            owner.register_buffer(leaf, value.detach())
+
+    def set_code(self, path: str, code: nn.Module) -> None:
+        """Hold the tensor of that name by `code` from now on; only on a network of your own.
+
+        Every `get_attr` of the tensor becomes a call of the code.
+        """
+        owner, leaf = self._owner(path)
+        for table in (owner._parameters, owner._buffers, owner._modules):
+            table.pop(leaf, None)
+        owner.add_module(leaf, code)
+        for node in list(self.graph.nodes):
+            if node.op == "get_attr" and node.target == path:
+                with self.graph.inserting_after(node):
+                    call = self.graph.call_module(path)
+                call.meta = dict(node.meta)
+                node.replace_all_uses_with(call)
+                self.graph.erase_node(node)
+        self.module.recompile()
+
+    def _owner(self, path: str) -> tuple[nn.Module, str]:
+        owner_path, _, leaf = path.rpartition(".")
+        owner: nn.Module = self.module
+        for part in owner_path.split(".") if owner_path else []:
+            child = owner._modules.get(part)
+            if child is None:
+                child = nn.Module()
+                owner.add_module(part, child)
+            owner = child
+        return owner, leaf
+
+
+def own(network: Network) -> Network:
+    """A copy whose every tensor is its own, for those that train in place."""
+    copied = network.copy()
+    memo: dict[int, object] = {}
+    import copy
+
+    module = copy.deepcopy(copied.module, memo)
+    return replace(copied, module=module)

@@ -1,0 +1,1 @@
+"""What to do, in which order, and how much is asked for."""

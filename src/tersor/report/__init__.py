@@ -1,0 +1,1 @@
+"""What was done and what it brought, for the terminal, for programs and as a page."""

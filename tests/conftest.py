@@ -1,0 +1,15 @@
+"""Fixtures for all tests."""
+
+from pathlib import Path
+
+import pytest
+
+DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared_data():
+    """The folder with real data sets and trained models; its README tells what is there."""
+    if not DATA.is_dir():
+        pytest.skip(f"no real data: {DATA} is not there")
+    return DATA

@@ -20,6 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from tersor.arrays.affine import symmetric_scales
 from tersor.codes.code import Code, OnnxForm, OnnxNode
 from tersor.errors import InputError
 
@@ -63,6 +64,13 @@ class Affine(Code):
         self.register_buffer("scale", scale.detach().to(torch.float32).clone())
         self.register_buffer("zero_point", zero_point.detach().to(torch.int32).clone())
         self.symmetric = not bool(zero_point.any())
+
+    @classmethod
+    def encode(cls, weight: torch.Tensor, *, bits: int = 8, axis: int | None = None) -> Self:
+        """Hold `weight` symmetrically, with the smallest scales that clamp nothing."""
+        dense = weight.detach().cpu().numpy()
+        scale = torch.from_numpy(np.asarray(symmetric_scales(dense, bits=bits, axis=axis)))
+        return cls(weight, scale.to(weight.device), bits=bits, axis=axis)
 
     @classmethod
     def from_codes(
@@ -154,8 +162,7 @@ def _along(per_channel: torch.Tensor, ndim: int, axis: int | None) -> torch.Tens
 
 def _example(axis: int | None, bits: int) -> Affine:
     weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
-    peak = weight.abs().max() if axis is None else weight.abs().amax((1, 2, 3))
-    return Affine(weight, peak / ((1 << (bits - 1)) - 1), bits=bits, axis=axis)
+    return Affine.encode(weight, bits=bits, axis=axis)
 
 
 CODE = Affine

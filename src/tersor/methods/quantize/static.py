@@ -1,0 +1,244 @@
+"""Static quantization after training: weights and activations in eight bits (W8A8).
+
+Batch normalization is folded into the layer before it. Then
+
+    weights      int8, symmetric, one scale per output channel, nothing clamped
+    biases       int32, scale = input scale * weight scale
+    activations  uint8, asymmetric, one scale and zero point per tensor, from ranges seen on samples
+
+Which activations are rounded is the matter of `network.points`: so many that integer
+kernels run from end to end.
+
+A layer that costs too much stays float: while the output's signal-to-noise ratio is below
+`min_sqnr_db`, the layer that alone makes the most noise, and more than three times its equal
+share, goes back to float. Noise of several layers is taken to add up.
+
+Source: Jacob et al., arXiv:1712.05877; Nagel et al., "A white paper on neural network
+quantization", arXiv:2106.08295, sections 2 and 3.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import fx
+
+from tersor.arrays import ranges
+from tersor.arrays.affine import scale_and_zero_point
+from tersor.arrays.histogram import Histogram
+from tersor.codes.affine import Affine
+from tersor.codes.code import Code
+from tersor.data.samples import Samples
+from tersor.errors import InputError, ModelError
+from tersor.network.fold import fold_batch_norm
+from tersor.network.layers import Layer, layers
+from tersor.network.network import Network, Note
+from tersor.network.observe import observe
+from tersor.network.points import input_of, points
+from tersor.network.quantizer import ActivationQuantizer
+
+_NAME = "quantize.static"
+_OPS = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "addmm"}
+_CODES = (0, 255)
+_TRIED_SAMPLES = 64  # enough to tell a costly layer from a cheap one
+
+Grid = tuple[float, int]  # scale and zero point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizeStatic:
+    """Run layers in eight-bit integers.
+
+    Attributes:
+        ranges: How activation ranges are chosen: "minmax", "percentile" or "mse".
+        percent: The percentile, in (50, 100]; used with ranges="percentile" only.
+        samples: How many samples to look at, at most.
+        min_sqnr_db: Layers go back to float until the outputs keep this signal-to-noise ratio.
+        keep: Names of layers that stay float.
+    """
+
+    ranges: Literal["minmax", "percentile", "mse"] = "mse"
+    percent: float = 99.99
+    samples: int = 512
+    min_sqnr_db: float = 20.0
+    keep: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.ranges not in {"minmax", "percentile", "mse"}:
+            raise InputError("ranges", got=self.ranges, allowed="minmax, percentile or mse")
+        if not 50.0 < self.percent <= 100.0:
+            raise InputError("percent", got=self.percent, allowed="in (50, 100]")
+        if self.samples < 1:
+            raise InputError("samples", got=self.samples, allowed="at least 1")
+
+    def apply(self, network: Network, samples: Samples | None = None) -> Network:
+        """See `Method.apply`."""
+        if samples is None:
+            raise InputError(
+                "samples", got=None, allowed=f"given: {_NAME} looks at activations"
+            )
+        seen = samples.take(0, self.samples)
+        folded = fold_batch_norm(network)
+        chosen, notes = self._choose(folded)
+        found = points(folded.graph, chosen)
+        histograms = observe(folded, (n.name for n in found.of), seen)
+        grids: dict[str, Grid] = {}
+        for group in found.groups:
+            grid = self._grid([histograms[node.name] for node in group])
+            grids.update((node.name, grid) for node in group)
+        plan = _Plan(folded, grids)
+        kept = self._too_costly(plan, chosen, seen)
+        result = plan.quantized(layer for layer in chosen if layer.name not in kept)
+        for layer in chosen:
+            text = kept.get(layer.name, "int8 weights per channel, uint8 activations")
+            notes.append(Note(layer.name, _NAME, done=layer.name not in kept, text=text))
+        return result.with_notes(*notes)
+
+    def _choose(self, network: Network) -> tuple[list[Layer], list[Note]]:
+        """The layers to quantize, and a note for each of the others."""
+        found = layers(network)
+        unknown = sorted(set(self.keep) - {layer.name for layer in found})
+        if unknown:
+            raise ModelError(unknown[0], "is not a layer", "See `tersor inspect` for names.")
+        chosen, notes = [], []
+        for layer in found:
+            reason = self._reason_against(network, layer)
+            if reason is None:
+                chosen.append(layer)
+            else:
+                notes.append(Note(layer.name, _NAME, done=False, text=reason))
+        return chosen, notes
+
+    def _reason_against(self, network: Network, layer: Layer) -> str | None:
+        if not layer.compressible:
+            return layer.reason
+        if layer.name in self.keep:
+            return "kept float as asked"
+        if layer.op not in _OPS:
+            return f"{layer.op} has no integer kernel"
+        if is_coded(network, layer.weight):
+            return "its weight is compressed already"
+        return None
+
+    def _grid(self, histograms: list[Histogram]) -> Grid:
+        together = histograms[0]
+        for other in histograms[1:]:
+            together = together.merge(other)
+        if self.ranges == "minmax":
+            ends = ranges.minmax(together)
+        elif self.ranges == "percentile":
+            ends = ranges.percentile(together, percent=self.percent)
+        else:
+            ends = ranges.mse(together, codes=_CODES)
+        return scale_and_zero_point(*ends, codes=_CODES)
+
+    def _too_costly(
+        self, plan: "_Plan", chosen: list[Layer], samples: Samples
+    ) -> dict[str, str]:
+        """Names of the layers that go back to float, and why."""
+        allowed = 10 ** (-self.min_sqnr_db / 10)
+        tried = plan.tried(samples)
+        if not chosen or plan.noise(chosen, tried) <= allowed:
+            return {}
+        noise = {layer.name: plan.noise([layer], tried) for layer in chosen}
+        kept: dict[str, str] = {}
+        while noise and sum(noise.values()) > allowed:
+            worst = max(noise, key=lambda name: noise[name])
+            share = noise[worst] / sum(noise.values())
+            if share <= 3 / len(noise):
+                break
+            kept[worst] = (
+                f"alone makes {share:.0%} of the noise, fair would be {1 / len(noise):.0%}"
+            )
+            del noise[worst]
+        return kept
+
+
+class _Plan:
+    """A folded network and the grids of its activations, from which quantized ones are made."""
+
+    def __init__(self, network: Network, grids: dict[str, Grid]) -> None:
+        self.network, self.grids = network, grids
+
+    def quantized(self, chosen: Iterable[Layer]) -> Network:
+        """The network with `chosen` in integers."""
+        chosen = list(chosen)
+        result = self.network.copy()
+        self._round_activations(result, chosen)
+        nodes = {node.name: node for node in result.graph.nodes}
+        for layer in chosen:
+            if not is_coded(result, layer.weight):
+                _hold(result, layer, nodes[layer.node])
+        result.module.recompile()
+        return result
+
+    def _round_activations(self, network: Network, chosen: list[Layer]) -> None:
+        found = points(network.graph, chosen)
+        names = {node: found.groups[index][0].name for node, index in found.of.items()}
+        made: set[str] = set()
+        last_input = [n for n in network.graph.nodes if n.op == "placeholder"][-1]
+        for node, name in names.items():
+            path = f"quantizers.{name}"
+            if name not in made:
+                made.add(name)
+                network.module.add_submodule(path, ActivationQuantizer(*self.grids[node.name]))
+            readers = [user for user in node.users if user.op != "output"]
+            with network.graph.inserting_after(
+                last_input if node.op == "placeholder" else node
+            ):
+                rounded = network.graph.call_module(path, (node,))
+            rounded.meta = dict(node.meta)
+            for reader in readers:
+                reader.replace_input_with(node, rounded)
+
+    def tried(self, samples: Samples) -> list[tuple[torch.Tensor, ...]]:
+        """Inputs on which noise is measured, one tuple of tensors per batch."""
+        few, device = samples.take(0, _TRIED_SAMPLES), self.network.device
+        return [
+            tuple(torch.from_numpy(b.inputs[p.name]).to(device) for p in self.network.inputs)
+            for b in few.batches(32)
+        ]
+
+    def noise(self, chosen: list[Layer], tried: list[tuple[torch.Tensor, ...]]) -> float:
+        """Error power over signal power, of the worst output, with `chosen` in integers."""
+        changed = self.quantized(chosen)
+        error, power = 0.0, 0.0
+        totals = np.zeros((len(self.network.outputs), 2))
+        with torch.no_grad():
+            for inputs in tried:
+                pairs = zip(self.network.module(*inputs), changed.module(*inputs), strict=True)
+                for i, (exact, rounded) in enumerate(pairs):
+                    if exact.is_floating_point():
+                        error = float((exact - rounded).double().square().sum())
+                        power = float(exact.double().square().sum())
+                        totals[i] += error, power
+        return float((totals[:, 0] / np.maximum(totals[:, 1], np.finfo(float).tiny)).max())
+
+
+def is_coded(network: Network, path: str) -> bool:
+    """Whether the weight of that name is held by a code already."""
+    owner, _, leaf = path.rpartition(".")
+    return isinstance(getattr(network.module.get_submodule(owner), leaf), Code)
+
+
+def _hold(network: Network, layer: Layer, node: fx.Node) -> None:
+    """Hold the weight by int8, and the bias by int32 of the accumulator's scale."""
+    code = Affine.encode(network.tensor(layer.weight), axis=layer.channel_axis)
+    network.set_code(layer.weight, code)
+    source = input_of(node)
+    if layer.bias is None or not isinstance(source, fx.Node) or source.op != "call_module":
+        return
+    quantizer = network.module.get_submodule(str(source.target))
+    if not isinstance(quantizer, ActivationQuantizer) or is_coded(network, layer.bias):
+        return
+    bias = network.tensor(layer.bias).double()
+    scale = (quantizer.scale * code.scale).expand(bias.shape).contiguous()
+    if bool((bias.abs() / scale.double()).max() < 2**31 - 1):
+        network.set_code(layer.bias, Affine(bias, scale, bits=32, axis=0))
+
+
+METHOD = QuantizeStatic
+EXAMPLE = QuantizeStatic(ranges="minmax")
+IDENTITY = None

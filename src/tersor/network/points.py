@@ -1,0 +1,151 @@
+"""Which activations are rounded, so that integer kernels run from end to end.
+
+Operations fall into four kinds:
+
+compute   has a weight: convolutions, linear, matmul with a constant side. Runs in integers if
+          its input is rounded and its weight is held by integers.
+join      no weight, but makes new values: add, average pool, mean. Runs in integers
+          if inputs and result are rounded, which pays only where somebody wants the result.
+carrier   moves values without changing them: max pool, reshape, slice, zero padding, concat.
+          Its input and its result have the same scale, so it is exact on integers.
+fused     relu, clamp: engines run it inside the operation before it, so the rounding comes after.
+
+Walking backwards, every compute wants its input rounded; what a carrier passes on, and what
+a join makes, is wanted from them in turn. Values that meet in a carrier share one range.
+A value that is rounded is read rounded by all, except by the network's output.
+"""
+
+from dataclasses import dataclass, field
+
+from torch import fx
+
+from tersor.network.layers import Layer
+
+_JOINS = {
+    "aten.add.Tensor",
+    "aten.avg_pool2d.default",
+    "aten.avg_pool1d.default",
+    "aten.adaptive_avg_pool2d.default",
+    "aten.mean.dim",
+}
+_CARRIERS = {
+    "aten.cat.default",
+    "aten.clone.default",
+    "aten.constant_pad_nd.default",
+    "aten.contiguous.default",
+    "aten.dropout.default",
+    "aten.flatten.using_ints",
+    "aten.max_pool1d.default",
+    "aten.max_pool2d.default",
+    "aten.pad.default",
+    "aten.permute.default",
+    "aten.reshape.default",
+    "aten.slice.Tensor",
+    "aten.squeeze.dim",
+    "aten.squeeze.dims",
+    "aten.transpose.int",
+    "aten.unsqueeze.default",
+    "aten.view.default",
+}
+FUSED = {"aten.relu.default", "aten.clamp.default", "aten.hardtanh.default"}
+
+
+@dataclass
+class Points:
+    """The values to round.
+
+    Attributes:
+        groups: Sets of nodes whose results share one range, in graph order.
+        of: The group of each node, an index into `groups`.
+    """
+
+    groups: list[list[fx.Node]] = field(default_factory=list)
+    of: dict[fx.Node, int] = field(default_factory=dict)
+
+
+def operation(node: fx.Node) -> str:
+    """The name of an ATen overload, as in "aten.relu.default"; "" for what is none."""
+    return str(node.target) if node.op == "call_function" else ""
+
+
+def input_of(node: fx.Node) -> object:
+    """The activation that a compute reads."""
+    return node.args[1 if operation(node) == "aten.addmm.default" else 0]
+
+
+def points(graph: fx.Graph, layers: list[Layer]) -> Points:
+    """Where to round, if `layers` are to run in integers."""
+    compute = {layer.node for layer in layers}  # names of nodes
+    wanted: dict[fx.Node, None] = {}
+    for node in reversed(graph.nodes):
+        if node.name in compute:
+            _want(input_of(node), wanted)
+        elif (operation(node) in _JOINS and _is_wanted(node, wanted)) or (
+            _is_carrier(node) and node in wanted
+        ):
+            for value in _activations(node):
+                _want(value, wanted)
+    return _grouped([n for n in graph.nodes if n in wanted])
+
+
+def _want(value: object, wanted: dict[fx.Node, None]) -> None:
+    if isinstance(value, fx.Node):
+        wanted[value] = None
+
+
+def _is_wanted(node: fx.Node, wanted: dict[fx.Node, None]) -> bool:
+    """Whether the result is wanted, itself or after what is fused to it."""
+    if node in wanted:
+        return True
+    return any(operation(u) in FUSED and _is_wanted(u, wanted) for u in node.users)
+
+
+def _activations(node: fx.Node) -> list[fx.Node]:
+    """The tensors that a join or carrier reads; a constant stays as it is."""
+    first = node.args[0]
+    if isinstance(first, list | tuple):
+        values = list(first)
+    elif operation(node) == "aten.add.Tensor":
+        values = list(node.args[:2])
+    else:
+        values = [first]
+    found = [v for v in values if isinstance(v, fx.Node) and v.op != "get_attr"]
+    return found if len(found) == len(values) else []
+
+
+def _is_carrier(node: fx.Node) -> bool:
+    name = operation(node)
+    if name not in _CARRIERS:
+        return False
+    if name == "aten.pad.default":
+        mode = node.args[2] if len(node.args) > 2 else "constant"
+        value = node.args[3] if len(node.args) > 3 else None
+        return mode == "constant" and not value
+    if name == "aten.constant_pad_nd.default":
+        return not (node.args[2] if len(node.args) > 2 else 0)
+    return True
+
+
+def _grouped(nodes: list[fx.Node]) -> Points:
+    """Union of the values that meet in carriers."""
+    parent = {node: node for node in nodes}
+
+    def root(node: fx.Node) -> fx.Node:
+        while parent[node] is not node:
+            node = parent[node]
+        return node
+
+    for node in nodes:
+        if _is_carrier(node):
+            for value in _activations(node):
+                if value in parent:
+                    parent[root(value)] = root(node)
+    result = Points()
+    index: dict[fx.Node, int] = {}
+    for node in nodes:
+        group = index.setdefault(root(node), len(result.groups))
+        if group == len(result.groups):
+            result.groups.append([])
+        result.groups[group].append(node)
+        result.of[node] = group
+    return result

@@ -41,7 +41,7 @@ def scale_and_zero_point(
 
 
 def symmetric_scales(w: Floats, *, bits: int, axis: int | None) -> NDArray[np.float32]:
-    """The smallest scales with which no element of `w` is clamped; shape (), or (C,) along `axis`.
+    """The smallest scales that clamp no element of `w`; shape (), or (C,) along `axis`.
 
     scale = max|w| / (2^(bits-1) - 1); 1 where all elements are 0.
 

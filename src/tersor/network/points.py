@@ -8,7 +8,7 @@ join      no weight, but makes new values: add, average pool, mean. Runs in inte
           if inputs and result are rounded, which pays only where somebody wants the result.
 carrier   moves values without changing them: max pool, reshape, slice, zero padding, concat.
           Its input and its result have the same scale, so it is exact on integers.
-fused     relu, clamp: engines run it inside the operation before it, so the rounding comes after.
+fused     relu, clamp: engines run it inside the operation before it; rounding comes after.
 
 Walking backwards, every compute wants its input rounded; what a carrier passes on, and what
 a join makes, is wanted from them in turn. Values that meet in a carrier share one range.

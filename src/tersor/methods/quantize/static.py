@@ -4,7 +4,7 @@ Batch normalization is folded into the layer before it. Then
 
     weights      int8, symmetric, one scale per output channel, nothing clamped
     biases       int32, scale = input scale * weight scale
-    activations  uint8, asymmetric, one scale and zero point per tensor, from ranges seen on samples
+    activations  uint8, asymmetric, one scale and zero point per tensor, from samples
 
 Which activations are rounded is the matter of `network.points`: so many that integer
 kernels run from end to end.
@@ -157,7 +157,7 @@ class QuantizeStatic:
 
 
 class _Plan:
-    """A folded network and the grids of its activations, from which quantized ones are made."""
+    """A folded network and the grids of its activations, to make quantized ones from."""
 
     def __init__(self, network: Network, grids: dict[str, Grid]) -> None:
         self.network, self.grids = network, grids

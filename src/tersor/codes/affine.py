@@ -107,7 +107,8 @@ class Affine(Code):
         scale, zero = self._views()
         steps = self.weight / scale + zero
         rounded = steps + (steps.round() - steps).detach()
-        return ((rounded.clamp(self.low, self.high) - zero) * scale).to(torch.float32)
+        codes = (rounded.clamp(self.low, self.high) - zero).to(torch.float32)
+        return codes * scale.to(torch.float32)
 
     def codes(self) -> torch.Tensor:
         """The stored integers, int8, int16 or int32, of the shape of `weight`."""

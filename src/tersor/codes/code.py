@@ -6,7 +6,7 @@ dense weight; its parameters can be trained; its symbols are what the file store
 A module in this folder is a code if it defines two names:
 
     CODE       the class
-    EXAMPLES   functions without arguments, by a name that reads aloud, that make one: for the suite
+    EXAMPLES   functions without arguments that make one, by names that read aloud
 """
 
 from abc import ABC, abstractmethod
@@ -52,7 +52,7 @@ class Code(nn.Module, ABC):
 
     @abstractmethod
     def symbols(self) -> dict[str, NDArray[np.generic]]:
-        """What is stored, by name: integer arrays for the entropy coder, small float tables."""
+        """What is stored, by name: integer arrays to be coded, small float tables."""
 
     @abstractmethod
     def to_onnx(self, name: str) -> OnnxForm:

@@ -1,1 +1,1 @@
-"""Conformance suites for methods, codes, codecs and engines; use them on your own parts too."""
+"""Conformance suites for methods, codes, codecs, engines; use them on your own parts too."""

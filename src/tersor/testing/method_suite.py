@@ -1,0 +1,104 @@
+"""What every method must keep, whatever it does. Use it on your own methods too."""
+
+import types
+from collections.abc import Callable
+from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tersor.methods.method import Method
+from tersor.network.network import Network
+from tersor.testing.networks import convolutional, samples_for
+
+MOST_SETTINGS = 6
+
+
+def content(network: Network) -> dict[str, bytes]:
+    """The bits of all tensors, by name."""
+    state = network.module.state_dict()
+    return {name: tensor.cpu().numpy().tobytes() for name, tensor in state.items()}
+
+
+def outputs(network: Network) -> dict[str, Any]:
+    """What the network computes on fixed samples."""
+    return network.run(dict(samples_for(network).inputs))
+
+
+def applied(method: Method) -> Network:
+    network = convolutional()
+    return method.apply(network, samples_for(network))
+
+
+def changes_something(method: Method) -> None:
+    assert content(applied(method)) != content(convolutional())
+
+
+def still_runs(method: Method) -> None:
+    result = applied(method)
+    assert result.inputs == convolutional().inputs
+    assert result.outputs == convolutional().outputs
+    for port, value in zip(result.outputs, outputs(result).values(), strict=True):
+        assert value.shape == port.concrete(16)
+        assert np.isfinite(value).all()
+
+
+def leaves_its_input_alone(method: Method) -> None:
+    network = convolutional()
+    before, code = content(network), str(network.graph)
+    method.apply(network, samples_for(network))
+    assert content(network) == before
+    assert str(network.graph) == code
+
+
+def gives_the_same_twice(method: Method) -> None:
+    one, other = applied(method), applied(method)
+    assert content(one) == content(other)
+    assert str(one.graph) == str(other.graph)
+    assert one.notes == other.notes
+
+
+def says_what_it_did(method: Method) -> None:
+    notes = applied(method).notes
+    assert notes
+    assert all(note.layer and note.method and note.text for note in notes)
+
+
+def stays_trainable(method: Method) -> None:
+    result = applied(method)
+    inputs = dict(samples_for(result).inputs)
+    results = result.module(*(torch.from_numpy(np.asarray(a)) for a in inputs.values()))
+    sum(r.square().sum() for r in results).backward()
+    gradients = [p.grad for p in result.module.parameters()]
+    assert any(g is not None and bool(g.abs().sum() > 0) for g in gradients)
+
+
+def is_a_frozen_value(method: Method) -> None:
+    assert is_dataclass(method)
+    assert not isinstance(method, type)
+    assert replace(method) == method
+    assert len(fields(method)) <= MOST_SETTINGS
+    for setting in fields(method):
+        with pytest.raises(FrozenInstanceError):
+            setattr(method, setting.name, None)
+
+
+def identity_changes_nothing(module: types.ModuleType) -> None:
+    """A law of the module: IDENTITY, where there is one, leaves every output as it is."""
+    if module.IDENTITY is None:
+        pytest.skip(f"{module.__name__} has no setting that changes nothing")
+    for name, value in outputs(applied(module.IDENTITY)).items():
+        assert np.array_equal(value, outputs(convolutional())[name])
+
+
+LAWS: list[Callable[[Method], None]] = [
+    changes_something,
+    still_runs,
+    leaves_its_input_alone,
+    gives_the_same_twice,
+    says_what_it_did,
+    stays_trainable,
+    is_a_frozen_value,
+]

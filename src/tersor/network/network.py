@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx, nn
 
+from tersor.codes.code import Code
 from tersor.errors import InputError, ModelError
 
 Array = NDArray[np.generic]
@@ -136,10 +137,15 @@ class Network:
             found = getattr(self.module.get_submodule(owner), leaf)
         except AttributeError:
             raise ModelError(path, "is not in the network", "See `tersor inspect`.") from None
-        if isinstance(found, nn.Module):
+        if isinstance(found, Code):
             with torch.no_grad():
-                return torch.as_tensor(found())
+                return found.decode()
         return torch.as_tensor(found)
+
+    def is_coded(self, path: str) -> bool:
+        """Whether the weight of that name is held by a code already."""
+        owner, _, leaf = path.rpartition(".")
+        return isinstance(getattr(self.module.get_submodule(owner), leaf, None), Code)
 
     def set_tensor(self, path: str, value: torch.Tensor) -> None:
         """Put a parameter or buffer of that name in place; only on a network of your own.
@@ -156,7 +162,7 @@ class Network:
         else:
             owner.register_buffer(leaf, value.detach())
 
-    def set_code(self, path: str, code: nn.Module) -> None:
+    def set_code(self, path: str, code: Code) -> None:
         """Hold the tensor of that name by `code` from now on; only on a network of your own.
 
         Every `get_attr` of the tensor becomes a call of the code.
@@ -184,13 +190,3 @@ class Network:
                 owner.add_module(part, child)
             owner = child
         return owner, leaf
-
-
-def own(network: Network) -> Network:
-    """A copy whose every tensor is its own, for those that train in place."""
-    copied = network.copy()
-    memo: dict[int, object] = {}
-    import copy
-
-    module = copy.deepcopy(copied.module, memo)
-    return replace(copied, module=module)

@@ -29,7 +29,6 @@ from tersor.arrays import ranges
 from tersor.arrays.affine import scale_and_zero_point
 from tersor.arrays.histogram import Histogram
 from tersor.codes.affine import Affine
-from tersor.codes.code import Code
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.network.fold import fold_batch_norm
@@ -118,7 +117,7 @@ class QuantizeStatic:
             return "kept float as asked"
         if layer.op not in _OPS:
             return f"{layer.op} has no integer kernel"
-        if is_coded(network, layer.weight):
+        if network.is_coded(layer.weight):
             return "its weight is compressed already"
         return None
 
@@ -169,7 +168,7 @@ class _Plan:
         self._round_activations(result, chosen)
         nodes = {node.name: node for node in result.graph.nodes}
         for layer in chosen:
-            if not is_coded(result, layer.weight):
+            if not result.is_coded(layer.weight):
                 _hold(result, layer, nodes[layer.node])
         result.module.recompile()
         return result
@@ -217,12 +216,6 @@ class _Plan:
         return float((totals[:, 0] / np.maximum(totals[:, 1], np.finfo(float).tiny)).max())
 
 
-def is_coded(network: Network, path: str) -> bool:
-    """Whether the weight of that name is held by a code already."""
-    owner, _, leaf = path.rpartition(".")
-    return isinstance(getattr(network.module.get_submodule(owner), leaf), Code)
-
-
 def _hold(network: Network, layer: Layer, node: fx.Node) -> None:
     """Hold the weight by int8, and the bias by int32 of the accumulator's scale."""
     code = Affine.encode(network.tensor(layer.weight), axis=layer.channel_axis)
@@ -231,7 +224,7 @@ def _hold(network: Network, layer: Layer, node: fx.Node) -> None:
     if layer.bias is None or not isinstance(source, fx.Node) or source.op != "call_module":
         return
     quantizer = network.module.get_submodule(str(source.target))
-    if not isinstance(quantizer, ActivationQuantizer) or is_coded(network, layer.bias):
+    if not isinstance(quantizer, ActivationQuantizer) or network.is_coded(layer.bias):
         return
     bias = network.tensor(layer.bias).double()
     scale = (quantizer.scale * code.scale).expand(bias.shape).contiguous()

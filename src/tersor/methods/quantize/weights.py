@@ -54,23 +54,24 @@ class QuantizeWeights:
         return result.with_notes(*notes)
 
     def _hold(self, network: Network, layer: Layer) -> Note:
-        reason = self._reason_against(layer)
-        if reason is not None or layer.weight is None:
-            return Note(layer.name, _NAME, done=False, text=reason or "has no weight")
+        reason = self._reason_against(network, layer)
+        if reason is not None:
+            return Note(layer.name, _NAME, done=False, text=reason)
         weight = network.tensor(layer.weight)
         code = Affine.encode(weight, bits=self.bits, axis=layer.channel_axis)
         network.set_code(layer.weight, code)
         return Note(layer.name, _NAME, done=True, text=code.describe() + " weights")
 
-    def _reason_against(self, layer: Layer) -> str | None:
+    def _reason_against(self, network: Network, layer: Layer) -> str | None:
         if not layer.compressible:
             return layer.reason
         if layer.name in self.keep:
             return "kept float as asked"
-        size = 1
-        for length in layer.shape:
-            size *= length
-        return f"fewer than {self.minimum} weights" if size < self.minimum else None
+        if network.is_coded(layer.weight):
+            return "its weight is compressed already"
+        if network.tensor(layer.weight).numel() < self.minimum:
+            return f"fewer than {self.minimum} weights"
+        return None
 
 
 METHOD = QuantizeWeights

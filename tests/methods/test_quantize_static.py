@@ -1,0 +1,134 @@
+import numpy as np
+import pytest
+import torch
+
+from tersor.arrays.affine import sqnr_db
+from tersor.codes.affine import Affine
+from tersor.data.samples import Samples
+from tersor.errors import InputError, ModelError
+from tersor.methods.quantize.static import QuantizeStatic
+from tersor.network.quantizer import ActivationQuantizer
+from tersor.testing.networks import convolutional, perceptron, samples_for
+
+
+def quantizers(network):
+    modules = network.module.named_modules()
+    return {n: m for n, m in modules if isinstance(m, ActivationQuantizer)}
+
+
+@pytest.mark.parametrize("ranges", ["minmax", "percentile", "mse"])
+def test_outputs_stay_close_on_fresh_samples(ranges):
+    network = convolutional()
+    result = QuantizeStatic(ranges=ranges).apply(network, samples_for(network, 64))
+    fresh = dict(samples_for(network, 64, seed=1).inputs)
+    assert sqnr_db(network.run(fresh)["scores"], result.run(fresh)["scores"]) > 25.0
+
+
+def test_batch_norm_is_gone_and_every_weight_is_int8_and_every_bias_int32():
+    network = convolutional()
+    result = QuantizeStatic().apply(network, samples_for(network))
+    assert "batch_norm" not in str(result.graph)
+    for layer in ("stem", "branch", "depthwise", "head"):
+        weight = result.module.get_submodule(f"{layer}.weight")
+        bias = result.module.get_submodule(f"{layer}.bias")
+        assert isinstance(weight, Affine)
+        assert isinstance(bias, Affine)
+        assert (weight.bits, bias.bits) == (8, 32)
+
+
+def test_bias_scale_is_input_scale_times_weight_scale():
+    network = perceptron()
+    result = QuantizeStatic().apply(network, samples_for(network))
+    weight = result.module.get_submodule("first.weight")
+    bias = result.module.get_submodule("first.bias")
+    entry = result.module.get_submodule("quantizers.x")
+    torch.testing.assert_close(bias.scale, entry.scale * weight.scale, rtol=0, atol=0)
+
+
+def test_what_meets_in_a_carrier_shares_one_grid():
+    """Max pool and concat only move values, so their roundings must be the same."""
+    network = convolutional()
+    result = QuantizeStatic().apply(network, samples_for(network))
+    called = [
+        n for n in result.graph.nodes if n.op == "call_module" and "quantizers" in n.target
+    ]
+    carried = {n.args[0].name: n.target for n in called}
+    assert carried["cat"] == carried["max_pool2d"] == carried["hardtanh"] == carried["relu_2"]
+    assert len(quantizers(result)) < len(called)
+
+
+def test_the_output_is_not_rounded():
+    network = perceptron()
+    result = QuantizeStatic().apply(network, samples_for(network))
+    (last,) = result.graph.output_node().args[0]
+    assert last.op == "call_function"
+
+
+def test_relu_is_rounded_after_and_starts_at_zero():
+    network = perceptron()
+    result = QuantizeStatic(ranges="minmax").apply(network, samples_for(network))
+    assert int(quantizers(result)["quantizers.relu"].zero_point) == 0
+    assert "quantizers.linear" not in quantizers(result)
+
+
+def test_kept_layers_stay_float_and_their_neighbours_do_not():
+    network = convolutional()
+    result = QuantizeStatic(keep=("stem", "head")).apply(network, samples_for(network))
+    notes = {n.layer: n for n in result.notes}
+    assert not notes["stem"].done
+    assert not notes["head"].done
+    assert notes["branch"].done
+    assert "quantizers.x" not in quantizers(result)
+    assert torch.is_tensor(result.module.get_parameter("head.weight"))
+
+
+def test_the_layer_that_makes_the_noise_goes_back_to_float():
+    network = perceptron().copy()
+    weight = network.tensor("second.weight").detach().clone()
+    weight[:, 0] *= 3000.0  # one column dwarfs the rest of each output channel
+    first = network.tensor("first.weight").detach().clone()
+    first[0] /= 3000.0
+    network.set_tensor("second.weight", weight)
+    network.set_tensor("first.weight", first)
+    samples = samples_for(network, 64)
+    result = QuantizeStatic(min_sqnr_db=30.0).apply(network, samples)
+    notes = {n.layer: n for n in result.notes}
+    assert not notes["second"].done
+    assert "of the noise" in notes["second"].text
+    assert notes["third"].done
+    kept, forced = (
+        sqnr_db(network.run(dict(samples.inputs))["y"], r.run(dict(samples.inputs))["y"])
+        for r in (result, QuantizeStatic(min_sqnr_db=-99.0).apply(network, samples))
+    )
+    assert kept > forced + 6.0
+
+
+def test_without_samples_it_refuses():
+    with pytest.raises(InputError, match="samples must be given"):
+        QuantizeStatic().apply(perceptron())
+
+
+def test_samples_that_overflow_are_refused_by_node():
+    network = perceptron()
+    huge = Samples({"x": np.full((2, 12), 3e38, np.float32)})
+    with pytest.raises(ModelError, match="gives NaN or infinity"):
+        QuantizeStatic().apply(network, huge)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"ranges": "max"}, "ranges must be minmax, percentile or mse"),
+        ({"percent": 40.0}, r"percent must be in \(50, 100\]"),
+        ({"samples": 0}, "samples must be at least 1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(settings, text):
+    with pytest.raises(InputError, match=text):
+        QuantizeStatic(**settings)
+
+
+def test_unknown_layer_is_refused_by_name():
+    network = perceptron()
+    with pytest.raises(ModelError, match="nobody is not a layer"):
+        QuantizeStatic(keep=("nobody",)).apply(network, samples_for(network))

@@ -1,0 +1,54 @@
+import pytest
+import torch
+
+from tersor.codes.affine import Affine
+from tersor.errors import InputError, ModelError
+from tersor.methods.quantize.weights import QuantizeWeights
+from tersor.testing.networks import convolutional, perceptron
+
+
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_no_weight_moves_by_more_than_half_a_scale(bits):
+    network = convolutional()
+    result = QuantizeWeights(bits=bits).apply(network)
+    for path in ("stem.weight", "branch.weight", "depthwise.weight", "head.weight"):
+        before, after = network.tensor(path), result.tensor(path)
+        code = result.module.get_submodule(path)
+        assert isinstance(code, Affine)
+        half = code.scale.reshape(-1, *[1] * (before.ndim - 1)) / 2
+        assert bool(((before - after).abs() <= half * (1 + 1e-5)).all())
+
+
+def test_small_weights_and_kept_layers_stay_float_and_are_listed():
+    method = QuantizeWeights(minimum=100, keep=("head",))
+    notes = {n.layer: n for n in method.apply(convolutional()).notes}
+    assert notes["depthwise"].text == "fewer than 100 weights"
+    assert notes["head"].text == "kept float as asked"
+    assert not notes["depthwise"].done
+    assert not notes["head"].done
+    assert notes["stem"].done
+    assert notes["stem"].text == "int8 per channel weights"
+
+
+def test_a_shared_weight_is_held_once():
+    network = perceptron().copy()
+    result = QuantizeWeights().apply(QuantizeWeights().apply(network))
+    assert torch.equal(result.tensor("first.weight"), result.tensor("first.weight"))
+    assert "compressed already" in result.notes[-1].text
+
+
+def test_unknown_layer_is_refused_by_name():
+    with pytest.raises(ModelError, match=r"hed is not a layer") as caught:
+        QuantizeWeights(keep=("hed",)).apply(perceptron())
+    assert caught.value.tensor == "hed"
+
+
+@pytest.mark.parametrize("bits", [1, 9])
+def test_bits_out_of_range_are_refused(bits):
+    with pytest.raises(InputError, match="bits must be 2 to 8"):
+        QuantizeWeights(bits=bits)
+
+
+def test_negative_minimum_is_refused():
+    with pytest.raises(InputError, match="minimum must be 0 or more"):
+        QuantizeWeights(minimum=-1)

@@ -1,0 +1,95 @@
+"""How the weights of a network stand in the file: under their dotted names, each once."""
+
+from collections.abc import Container
+
+import numpy as np
+from torch import fx
+
+from tersor.codes.code import Code, OnnxForm, OnnxNode
+from tersor.export.writer import Array, element_type
+from tersor.network.network import Network
+
+
+class Weights:
+    """The weights that the graph of a network reads.
+
+    A tensor that stands under two names is written once, under the first.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self._first: dict[str, str] = {}
+        self._users: dict[str, int] = {}
+        seen: dict[int, str] = {}
+        for node in network.graph.nodes:
+            if node.op == "get_attr" or self._is_code(node):
+                path = str(node.target)
+                first = seen.setdefault(id(self._held(path)), path)
+                self._first[path] = first
+                self._users[first] = self._users.get(first, 0) + len(node.users)
+
+    def names(self) -> set[str]:
+        """The names that are taken."""
+        return set(self._first.values())
+
+    def name(self, node: fx.Node) -> str:
+        """The name in the file of the weight that `node` reads."""
+        return self._first[str(node.target)]
+
+    def users(self, name: str) -> int:
+        """How many nodes read it."""
+        return self._users[name]
+
+    def form(self, name: str, transposed: Container[str]) -> OnnxForm | None:
+        """The form of the weight of that name; None if it is not a weight.
+
+        Args:
+            name: Any name of a value in the file.
+            transposed: Names of matrices to be stored with rows and columns exchanged.
+        """
+        if name not in self._users:
+            return None
+        held = self._held(name)
+        if isinstance(held, Code):
+            form = held.to_onnx(name)
+            return _transpose_form(form) if name in transposed else form
+        tensor = self._network.tensor(name).detach()
+        element_type(tensor.dtype)
+        array: Array = tensor.cpu().numpy()
+        if name in transposed:
+            array = np.ascontiguousarray(array.T)
+        return OnnxForm({name: array}, (), name)
+
+    def _held(self, path: str) -> object:
+        owner, _, leaf = path.rpartition(".")
+        return getattr(self._network.module.get_submodule(owner), leaf)
+
+    def _is_code(self, node: fx.Node) -> bool:
+        return node.op == "call_module" and isinstance(
+            self._network.module.get_submodule(str(node.target)), Code
+        )
+
+
+def _transpose_form(form: OnnxForm) -> OnnxForm:
+    """The form of a transposed matrix: its integers transposed, or a node that does it."""
+    node = form.nodes[0] if len(form.nodes) == 1 else None
+    codes = form.initializers.get(node.inputs[0]) if node else None
+    if node is None or node.op != "DequantizeLinear" or codes is None:
+        last = f"{form.output}.untransposed"
+        renamed = tuple(_rename(n, form.output, last) for n in form.nodes)
+        arrays = {last if k == form.output else k: v for k, v in form.initializers.items()}
+        flip = OnnxNode("Transpose", (last,), (form.output,), {"perm": [1, 0]})
+        return OnnxForm(arrays, (*renamed, flip), form.output)
+    arrays = {**form.initializers, node.inputs[0]: np.ascontiguousarray(codes.T)}
+    attributes = dict(node.attributes)
+    axis = attributes.get("axis", 1)
+    if form.initializers[node.inputs[1]].ndim == 1 and isinstance(axis, int):
+        attributes["axis"] = 1 - axis % 2
+    changed = OnnxNode(node.op, node.inputs, node.outputs, attributes)
+    return OnnxForm(arrays, (changed,), form.output)
+
+
+def _rename(node: OnnxNode, old: str, new: str) -> OnnxNode:
+    inputs = tuple(new if n == old else n for n in node.inputs)
+    outputs = tuple(new if n == old else n for n in node.outputs)
+    return OnnxNode(node.op, inputs, outputs, node.attributes)

@@ -1,8 +1,8 @@
 """The way round for networks with operations that our own operator files lack: torch.onnx.
 
-It takes seconds, needs the package onnxscript, and gives opset 18 or later. Stack traces, paths and
-metadata are taken out of what it writes. Compressed weights go in as inputs and
-come out in their own ONNX form, so that they stay compressed.
+It takes seconds, needs the package onnxscript, and gives opset 18 or later. Stack traces,
+paths and metadata are taken out of what it writes. Compressed weights go in as inputs and come
+out in their own ONNX form, so that they stay compressed.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from tersor.export.writer import IR_VERSION, port_info
 from tersor.network.network import Network, Port
 
 _SIZES = (4, 16, 64)  # what varying dimensions are while torch.export looks
+_TALK = ("doc_string", "metadata_props")
 
 
 def to_onnx(network: Network, lacking: UnsupportedError) -> bytes:
@@ -151,13 +152,7 @@ def _strip(model: onnx.ModelProto) -> None:
     """Leave nothing of the machine and of the program's text."""
     model.producer_name = "tersor"
     model.ir_version = max(IR_VERSION, min(model.ir_version, 10))
-    for field in (
-        "producer_version",
-        "doc_string",
-        "domain",
-        "model_version",
-        "metadata_props",
-    ):
+    for field in ("producer_version", "domain", "model_version", *_TALK):
         model.ClearField(field)
     for function in model.functions:
         _strip_nodes(function)
@@ -169,27 +164,24 @@ def _strip_graph(graph: onnx.GraphProto) -> None:
     _strip_nodes(graph)
     graph.ClearField("value_info")
     for part in (*graph.input, *graph.output, *graph.initializer):
-        part.ClearField("doc_string")
-        part.ClearField("metadata_props")
+        for field in _TALK:
+            part.ClearField(field)
     for tensor in graph.initializer:
         if tensor.name.startswith("network."):
             _rename(graph, tensor.name, tensor.name.removeprefix("network."))
 
 
 def _strip_nodes(holder: onnx.GraphProto | onnx.FunctionProto) -> None:
-    for field in ("doc_string", "metadata_props"):
+    for field in _TALK:
         holder.ClearField(field)
     for node in holder.node:
-        for field in ("doc_string", "metadata_props"):
+        for field in _TALK:
             node.ClearField(field)
         node.name = next((name for name in node.output if name), node.name)
         for attribute in node.attribute:
             attribute.ClearField("doc_string")
-            for inner in (
-                *attribute.graphs,
-                *([attribute.g] if attribute.HasField("g") else []),
-            ):
-                _strip_graph(inner)
+    for inner in _inner_graphs(holder):
+        _strip_graph(inner)
 
 
 def _name_ends(graph: onnx.GraphProto, network: Network, codes: dict[str, Code]) -> None:
@@ -213,7 +205,7 @@ def _put_back(graph: onnx.GraphProto, form: OnnxForm, position: int) -> None:
     for name, array in form.initializers.items():
         graph.initializer.append(numpy_helper.from_array(array, name))
     nodes = [
-        helper.make_node(n.op, n.inputs, n.outputs, name=n.outputs[0], **n.attributes)
+        helper.make_node(n.op, n.inputs, n.outputs, name=n.outputs[0], **n.attributes)  # type: ignore[arg-type]
         for n in form.nodes
     ]
     for i, node in enumerate(nodes):
@@ -230,9 +222,13 @@ def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
                 if name == old:
                     names[i] = new
         node.name = new if node.name == old else node.name
+    for inner in _inner_graphs(graph):
+        _rename(inner, old, new)
+
+
+def _inner_graphs(holder: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto]:
+    for node in holder.node:
         for attribute in node.attribute:
-            for inner in (
-                *attribute.graphs,
-                *([attribute.g] if attribute.HasField("g") else []),
-            ):
-                _rename(inner, old, new)
+            yield from attribute.graphs
+            if attribute.HasField("g"):
+                yield attribute.g

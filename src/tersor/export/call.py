@@ -4,7 +4,7 @@
 that is always the same is a plain int.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NoReturn
@@ -68,9 +68,6 @@ class Value:
         return self.dtype.is_floating_point
 
 
-Argument = Value | Size | Number | str | torch.dtype | None | Sequence[object]
-
-
 @lru_cache(maxsize=512)
 def _parameters(target: torch._ops.OpOverload) -> tuple[tuple[str, object], ...]:
     return tuple(
@@ -89,7 +86,7 @@ class Call:
     """
 
     def __init__(
-        self, node: fx.Node, args: Sequence[object], kwargs: dict[str, object]
+        self, node: fx.Node, args: Sequence[object], kwargs: Mapping[str, object]
     ) -> None:
         self.node = node
         if isinstance(node.target, torch._ops.OpOverload):
@@ -146,9 +143,8 @@ class Call:
         found = self._args[name]
         if not isinstance(found, (list, tuple)):
             self.fail(f"has no list {name}")
-        return [
-            v if isinstance(v, Value) else self.fail(f"has a gap in {name}") for v in found
-        ]
+        tensors = [v for v in found if isinstance(v, Value)]
+        return tensors if len(tensors) == len(found) else self.fail(f"has a gap in {name}")
 
     def whole(self, name: str) -> int:
         """An argument that is a fixed whole number."""
@@ -171,9 +167,9 @@ class Call:
     def ints(self, name: str, count: int | None = None) -> list[int]:
         """A list of fixed whole numbers; one alone is repeated up to `count`."""
         found = self.sizes(name)
-        fixed = [
-            v if isinstance(v, int) else self.fail(f"has a varying {name}") for v in found
-        ]
+        fixed = [v for v in found if isinstance(v, int)]
+        if len(fixed) < len(found):
+            self.fail(f"has a varying {name}")
         if count is not None and len(fixed) == 1:
             fixed = fixed * count
         return fixed

@@ -7,6 +7,8 @@ outputs and weights keep their names, varying dimensions too.
 A network with an operation that no operator file covers goes through torch.onnx instead.
 """
 
+from typing import Any
+
 import torch
 from torch import fx
 
@@ -53,7 +55,7 @@ class _Export:
         self._weights = Weights(network)
         ports = [p.name for p in (*network.inputs, *network.outputs)]
         self._writer = Writer({*ports, *self._weights.names()})
-        self._values: dict[fx.Node, object] = {}
+        self._values: dict[fx.Node, Any] = {}
 
     def run(self) -> bytes:
         inputs = iter(self._network.inputs)
@@ -72,7 +74,8 @@ class _Export:
         return self._finish()
 
     def _value(self, node: fx.Node, name: str) -> Value:
-        return _wrap(name, self._probe.first[node], self._probe.second[node])
+        first, second = self._probe.first[node], self._probe.second[node]
+        return Value(name, (torch.as_tensor(first), torch.as_tensor(second)))
 
     def _weight(self, node: fx.Node) -> Value:
         name = self._weights.name(node)

@@ -7,6 +7,7 @@ that differs varies.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import fx
@@ -88,7 +89,7 @@ def _weights(network: Network) -> dict[str, torch.Tensor]:
 def _run(
     network: Network, weights: dict[str, torch.Tensor], sizes: dict[str, int]
 ) -> dict[fx.Node, object]:
-    values: dict[fx.Node, object] = {}
+    values: dict[fx.Node, Any] = {}
     ports = iter(network.inputs)
     for node in network.graph.nodes:
         if node.op == "placeholder":
@@ -107,9 +108,9 @@ def _run(
 def _module(
     network: Network,
     node: fx.Node,
-    values: dict[fx.Node, object],
+    values: dict[fx.Node, Any],
     weights: dict[str, torch.Tensor],
-) -> object:
+) -> Any:
     name = str(node.target)
     if name in weights:
         return weights[name]
@@ -124,10 +125,50 @@ def _module(
 _RESHAPES = {torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default}
 
 
-def _call(node: fx.Node, values: dict[fx.Node, object]) -> object:
-    args = fx.map_arg(node.args, lambda n: values[n])
-    kwargs = dict(fx.map_arg(node.kwargs, lambda n: values[n]))
-    target = node.target
+# Results of these have the type and sizes of the first operand, if that is floating point.
+_KEEPERS = {
+    "aten.batch_norm.default",
+    "aten.clone.default",
+    "aten.dropout.default",
+    "aten.gelu.default",
+    "aten.hardsigmoid.default",
+    "aten.hardswish.default",
+    "aten.hardtanh.default",
+    "aten.layer_norm.default",
+    "aten.leaky_relu.default",
+    "aten.relu.default",
+    "aten.relu6.default",
+    "aten.sigmoid.default",
+    "aten.silu.default",
+    "aten.softplus.default",
+    "aten.tanh.default",
+}
+_SUMS = {"aten.add.Tensor", "aten.sub.Tensor", "aten.mul.Tensor"}
+
+
+def _known(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    """The result, where it is known without running anything; else None."""
+    name = op_name(node)
+    if name not in _KEEPERS and name not in _SUMS:
+        return None
+    sides = [values.get(a) if isinstance(a, fx.Node) else a for a in node.args[:2]]
+    x = sides[0]
+    if not isinstance(x, torch.Tensor) or not x.is_floating_point():
+        return None
+    if name in _KEEPERS:
+        return x
+    y = sides[1]
+    alike = isinstance(y, torch.Tensor) and (y.shape, y.dtype) == (x.shape, x.dtype)
+    return x if alike else None
+
+
+def _call(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+    known = _known(node, values)
+    if known is not None:
+        return known
+    args: Any = fx.map_arg(node.args, lambda n: values[n])
+    kwargs: dict[str, Any] = dict(fx.map_arg(node.kwargs, lambda n: values[n]))
+    target: Any = node.target
     if target in _RESHAPES:  # strides of empty tensors may differ from the true ones
         target = torch.ops.aten.reshape.default
     if "_assert" in str(target) or "sym_constrain" in str(target):

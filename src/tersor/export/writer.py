@@ -1,12 +1,13 @@
-"""A builder of ONNX graphs: it finds names, collects nodes and constants, drops what is unused.
+"""A builder of ONNX graphs: finds names, collects nodes and constants, drops what is unused.
 
-Values are strings, the names that they have in the file. While an operator is written the
-writer works in the scope of one node of the workshop graph: the operator's result gets the name
-of that node, what lies on the way to it `node.hint`.
+Values are strings, the names that they have in the file. While an operator is written, the
+writer works in the scope of one node of the workshop graph: the operator's result gets the
+name of that node, what lies on the way to it `node.hint`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,7 @@ IR_VERSION = 8
 LARGEST_INT = 2**63 - 1
 
 Array = NDArray[np.generic]
-Attribute = int | float | str | Sequence[int] | Sequence[float] | TensorProto
+Attribute = Any  # int, float, str, a list of them, or a TensorProto
 
 ELEMENT_TYPES = {
     torch.float32: TensorProto.FLOAT,
@@ -187,8 +188,7 @@ class Writer:
         for name, array in form.initializers.items():
             self.initializer(name, array)
         return [
-            Node(n.op, list(n.inputs), list(n.outputs), dict(n.attributes))  # type: ignore[arg-type]
-            for n in form.nodes
+            Node(n.op, list(n.inputs), list(n.outputs), dict(n.attributes)) for n in form.nodes
         ]
 
     def prune(self, outputs: Iterable[str]) -> None:

@@ -6,14 +6,21 @@ from tersor.export.call import Call
 from tersor.export.operators import (
     activation,
     arithmetic,
+    attention,
+    casting,
+    comparison,
     convolution,
+    creation,
     indexing,
     linear,
     normalization,
     nothing,
     pooling,
+    reduction,
     reshaping,
+    resizing,
     sizes,
+    unary,
 )
 from tersor.export.writer import Writer
 
@@ -22,12 +29,19 @@ Operator = Callable[[Writer, Call], object]
 OPERATORS: dict[str, Operator] = {
     **activation.OPERATORS,
     **arithmetic.OPERATORS,
+    **attention.OPERATORS,
+    **casting.OPERATORS,
+    **comparison.OPERATORS,
     **convolution.OPERATORS,
+    **creation.OPERATORS,
     **indexing.OPERATORS,
     **linear.OPERATORS,
-    **nothing.OPERATORS,
     **normalization.OPERATORS,
+    **nothing.OPERATORS,
     **pooling.OPERATORS,
+    **reduction.OPERATORS,
     **reshaping.OPERATORS,
+    **resizing.OPERATORS,
     **sizes.OPERATORS,
+    **unary.OPERATORS,
 }

@@ -23,20 +23,14 @@ def as_type(w: Writer, operand: object, dtype: torch.dtype, call: Call) -> str:
     return call.fail("has an operand that is neither tensor nor number")
 
 
-def promoted(call: Call, *operands: object) -> torch.dtype:
-    """The type in which PyTorch works with these operands."""
-    known = [
-        o.probes[0] if isinstance(o, Value) else o.probes[0] if isinstance(o, Size) else o
-        for o in operands
-    ]
-    numbers = (torch.Tensor, bool, int, float)
-    if not all(isinstance(o, numbers) for o in known):
+def promoted(call: Call) -> torch.dtype:
+    """The type in which PyTorch compares the two operands."""
+    sides = [call.at(i) for i in (0, 1)]
+    known = [o.probes[0] if isinstance(o, (Value, Size)) else o for o in sides]
+    if not all(isinstance(o, (torch.Tensor, int, float)) for o in known):
         call.fail("has an operand that is neither tensor nor number")
-    first = known[0]
-    for other in known[1:]:
-        dtype = torch.result_type(first, other)  # type: ignore[arg-type, call-overload]
-        first = torch.empty(call.result.probes[0].shape, dtype=dtype, device="meta")
-    return torch.result_type(first, first)  # type: ignore[arg-type, call-overload]
+    dtype: torch.dtype = torch.result_type(*known)  # type: ignore[call-overload]
+    return dtype
 
 
 def binary(op: str) -> Write:

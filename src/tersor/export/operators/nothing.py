@@ -5,19 +5,19 @@ from tersor.export.call import Call, Value
 from tersor.export.writer import Writer
 
 
-def same(w: Writer, call: Call) -> Value:
+def same(_w: Writer, call: Call) -> Value:
     """The first argument itself."""
     return call.x
 
 
-def dropout(w: Writer, call: Call) -> Value:
+def dropout(_w: Writer, call: Call) -> Value:
     """Nothing, in evaluation."""
     if call.flag("train"):
         raise ModelError(call.node.name, "drops at random", "Switch to evaluation mode.")
     return call.x
 
 
-def silent(w: Writer, call: Call) -> None:
+def silent(_w: Writer, _call: Call) -> None:
     """An assertion on types or sizes: it computes nothing."""
 
 

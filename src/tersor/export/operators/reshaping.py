@@ -13,8 +13,8 @@ from tersor.export.writer import LARGEST_INT, Writer
 def reshape_to(w: Writer, call: Call, computed: Callable[[], list[int | str]]) -> str:
     """`call.x` in the shape of the result.
 
-    With at most one varying size (beyond those that stay where they are) the shape is a constant;
-    else `computed` tells the sizes.
+    With at most one varying size (beyond those that stay where they are) the shape is a
+    constant; else `computed` tells the sizes.
     """
     x, out = call.x, call.result
     if x.sizes == out.sizes:
@@ -154,12 +154,12 @@ def expand_to(w: Writer, call: Call, size: Callable[[int], int | str]) -> str:
 def repeat(w: Writer, call: Call) -> str:
     """The tensor several times along each dimension, new ones in front."""
     x = call.x
-    times = call.sizes("repeats" if call.get_or("repeats") is not None else "dims")
-    times = [1] * (x.rank - len(times)) + times
+    times = names(call.sizes("repeats" if call.get_or("repeats") is not None else "dims"))
+    times[:0] = [1] * (x.rank - len(times))
     name = x.name
     if len(times) > x.rank:
         name = w.node("Unsqueeze", name, w.ints(list(range(len(times) - x.rank)), "axes"))
-    return w.node("Tile", name, w.ints(names(times), "repeats"))
+    return w.node("Tile", name, w.ints(times, "repeats"))
 
 
 def cat(w: Writer, call: Call) -> str:

@@ -10,6 +10,7 @@ from tersor.export.writer import Writer
 
 def size_of(w: Writer, value: Value, dim: int) -> int | str:
     """The size of one dimension: a number, or where it varies the name of a vector."""
+    dim %= value.rank
     fixed = value.shape[dim]
     if fixed is not None:
         return fixed
@@ -45,7 +46,7 @@ def negative(w: Writer, call: Call) -> str:
     return w.node("Neg", operand(w, call, 0))
 
 
-def getitem(w: Writer, call: Call) -> object:
+def getitem(_w: Writer, call: Call) -> object:
     """One of several results."""
     several, index = call.at(0), call.at(1)
     if not isinstance(several, list) or not isinstance(index, int):

@@ -1,0 +1,163 @@
+"""Sums, means, extremes over dimensions."""
+
+from collections.abc import Callable
+
+import torch
+
+from tersor.export.call import Call, Value
+from tersor.export.writer import Writer
+
+Write = Callable[[Writer, Call], str]
+
+
+def operand(w: Writer, call: Call) -> str:
+    """The input in the type of the result."""
+    dtype = call.result.dtype
+    return call.x.name if call.x.dtype == dtype else w.cast(call.x.name, dtype)
+
+
+def axes_of(call: Call) -> list[int]:
+    """The dimensions to reduce: all where the overload names none."""
+    return call.axes("dim") if call.get_or("dim") is not None else list(range(call.x.rank))
+
+
+def kept(call: Call) -> int:
+    """Whether reduced dimensions stay, with size 1."""
+    return int(bool(call.get_or("keepdim")))
+
+
+def reduce(op: str) -> Write:
+    """A reduction whose dimensions are an attribute."""
+
+    def write(w: Writer, call: Call) -> str:
+        x, axes = operand(w, call), axes_of(call)
+        return w.node(op, x, axes=axes, keepdims=kept(call)) if axes else x
+
+    return write
+
+
+def total(w: Writer, call: Call) -> str:
+    """The sum."""
+    return write_sum(w, operand(w, call), axes_of(call), kept(call))
+
+
+def write_sum(w: Writer, x: str, axes: list[int], keepdims: int) -> str:
+    """A ReduceSum: its dimensions are an input."""
+    return w.node("ReduceSum", x, w.ints(axes, "axes"), keepdims=keepdims) if axes else x
+
+
+def mean(w: Writer, call: Call) -> str:
+    """The mean; of the spatial dimensions of images, a global pooling."""
+    x, axes = call.x, axes_of(call)
+    if x.rank == 4 and sorted(axes) == [2, 3] and x.dtype == call.result.dtype:
+        pooled = w.node("GlobalAveragePool", x.name)
+        return pooled if kept(call) else w.node("Flatten", pooled, axis=1)
+    return reduce("ReduceMean")(w, call)
+
+
+def extreme(op: str) -> Callable[[Writer, Call], list[str]]:
+    """The largest or smallest element along a dimension, and where it was."""
+
+    def write(w: Writer, call: Call) -> list[str]:
+        axis, keepdims = call.axis("dim"), kept(call)
+        value = w.node(f"Reduce{op}", call.x.name, axes=[axis], keepdims=keepdims)
+        return [value, w.node(f"Arg{op}", call.x.name, axis=axis, keepdims=keepdims)]
+
+    return write
+
+
+def position(op: str) -> Write:
+    """Where the largest or smallest element is, along a dimension or among all."""
+
+    def write(w: Writer, call: Call) -> str:
+        if call.get("dim") is not None:
+            return w.node(op, call.x.name, axis=call.axis("dim"), keepdims=kept(call))
+        flat = w.node("Reshape", call.x.name, w.ints([-1], "shape"))
+        return w.node(op, flat, axis=0, keepdims=0)
+
+    return write
+
+
+def cumsum(w: Writer, call: Call) -> str:
+    """Sums of all elements up to each, along a dimension."""
+    axis = w.constant(call.axis("dim"), torch.int64, "axis")
+    return w.node("CumSum", operand(w, call), axis)
+
+
+def spread(*, root: bool) -> Write:
+    """The variance, or its root: squared distance from the mean over n - correction."""
+
+    def write(w: Writer, call: Call) -> str:
+        x, axes, dtype = call.x, axes_of(call), call.x.dtype
+        correction = call.get_or("correction")
+        away = w.node("Sub", x.name, w.node("ReduceMean", x.name, axes=axes, keepdims=1))
+        var = w.node("ReduceMean", w.node("Mul", away, away), axes=axes, keepdims=kept(call))
+        factor = bessel(call, axes, 1.0 if correction is None else float(str(correction)))
+        if factor != 1:
+            var = w.node("Mul", var, w.constant(factor, dtype, "factor"))
+        return w.node("Sqrt", var) if root else var
+
+    return write
+
+
+def bessel(call: Call, axes: list[int], correction: float) -> float:
+    """N / (n - correction), where n elements are reduced."""
+    if correction == 0:
+        return 1.0
+    count = 1
+    for axis in axes:
+        count *= call.x.shape[axis] or call.fail("corrects for a varying number of elements")
+    return count / (count - correction) if count != correction else float("inf")
+
+
+def norm(w: Writer, call: Call) -> str:
+    """The root of the sum of squares, or the sum of absolute values."""
+    order = call.get_or("ord", call.get_or("p"))
+    ops = {None: "ReduceL2", 2: "ReduceL2", 1: "ReduceL1"}
+    if order not in ops:
+        call.fail(f"has order {order}")
+    return w.node(ops[order], operand(w, call), axes=axes_of(call), keepdims=kept(call))
+
+
+def every(op: str) -> Write:
+    """Whether all ("Min") or any ("Max") are not 0."""
+
+    def write(w: Writer, call: Call) -> str:
+        x: Value = call.x
+        truth = x.name if x.dtype == torch.bool else w.cast(x.name, torch.bool)
+        axes = axes_of(call)
+        number = w.cast(truth, torch.int32)
+        found = (
+            w.node(f"Reduce{op}", number, axes=axes, keepdims=kept(call)) if axes else number
+        )
+        return w.cast(found, torch.bool)
+
+    return write
+
+
+OPERATORS: dict[str, Callable[[Writer, Call], object]] = {
+    "aten.sum.default": total,
+    "aten.sum.dim_IntList": total,
+    "aten.mean.default": mean,
+    "aten.mean.dim": mean,
+    "aten.amax.default": reduce("ReduceMax"),
+    "aten.amin.default": reduce("ReduceMin"),
+    "aten.max.default": reduce("ReduceMax"),
+    "aten.min.default": reduce("ReduceMin"),
+    "aten.max.dim": extreme("Max"),
+    "aten.min.dim": extreme("Min"),
+    "aten.argmax.default": position("ArgMax"),
+    "aten.argmin.default": position("ArgMin"),
+    "aten.prod.default": reduce("ReduceProd"),
+    "aten.prod.dim_int": reduce("ReduceProd"),
+    "aten.logsumexp.default": reduce("ReduceLogSumExp"),
+    "aten.cumsum.default": cumsum,
+    "aten.var.correction": spread(root=False),
+    "aten.std.correction": spread(root=True),
+    "aten.linalg_vector_norm.default": norm,
+    "aten.norm.ScalarOpt_dim": norm,
+    "aten.all.default": every("Min"),
+    "aten.all.dim": every("Min"),
+    "aten.any.default": every("Max"),
+    "aten.any.dim": every("Max"),
+}

@@ -1,8 +1,7 @@
 """The shape and element type of every value of a network, without computing anything.
 
 The graph runs on tensors without content (torch's "meta" device), with every dimension that
-may vary set to one size. Views of one tensor share one storage there too. FakeTensor would
-know the same, but importing it takes two seconds.
+may vary set to one size. Views of one tensor share one storage there too.
 """
 
 from typing import Any

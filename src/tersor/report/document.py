@@ -269,7 +269,7 @@ def to_json(document: Mapping[str, object]) -> str:
     Raises:
         InputError: See `validate`.
     """
-    text = json.dumps(normal(document), indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(normal(document), indent=2, allow_nan=False)
     return text + "\n"
 
 

@@ -5,6 +5,7 @@ decimal: 1 kB = 1000 bytes. Only ASCII comes out, so every terminal can show it.
 """
 
 import math
+from collections.abc import Mapping
 
 NOTHING = "-"  # shown for None and for what is not finite
 
@@ -143,11 +144,21 @@ def shape_text(shape: object) -> str:
     """The sizes of an array.
 
     >>> shape_text([16, 3, 3, 3]), shape_text([]), shape_text(["batch", 10])
-    ('16x3x3x3', 'scalar', 'batchx10')
+    ('16x3x3x3', 'scalar', 'batch x 10')
     """
     if not isinstance(shape, list | tuple):
         return NOTHING
-    return "x".join(str(size) for size in shape) or "scalar"
+    named = any(isinstance(size, str) for size in shape)
+    return (" x " if named else "x").join(str(size) for size in shape) or "scalar"
+
+
+def kernels_text(kernels: Mapping[str, int]) -> str:
+    """How many nodes run in int8; nothing is known where the engine keeps no profile.
+
+    >>> kernels_text({"int8": 20, "f32": 1, "other": 14}), kernels_text({})
+    ('20 of 35', '-')
+    """
+    return f"{kernels.get('int8', 0)} of {sum(kernels.values())}" if kernels else NOTHING
 
 
 def _scaled(count: float, units: tuple[str, ...], *, fine: str) -> str:

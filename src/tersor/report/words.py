@@ -1,0 +1,240 @@
+"""What a document says, in words: the sentences that terminal and page share."""
+
+from collections.abc import Mapping
+
+from tersor.report.document import FRACTIONS, Candidate, LayerResult, Metric, Report
+from tersor.report.plain import plain
+from tersor.report.units import NOTHING, db_text, known, percent_text, pp_text, ratio_text
+
+_METRICS = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "agreement": "agreement with the original",
+}
+
+
+def factor(ratio: float | None, more: str, less: str, same: str) -> str:
+    """A ratio and its direction, for two digits after the point.
+
+    >>> factor(3.9, "smaller", "larger", "same size"), factor(0.8, "faster", "slower", "-")
+    ('3.9x smaller', '1.25x slower')
+    """
+    if ratio is None or not known(ratio) or ratio <= 0:
+        return NOTHING
+    if abs(ratio - 1) < 0.005:
+        return same
+    return f"{ratio_text(max(ratio, 1 / ratio))} {more if ratio > 1 else less}"
+
+
+def size_words(report: Report) -> str:
+    """As in "3.9x smaller"."""
+    return factor(report["compression"], "smaller", "larger", "same size")
+
+
+def speed_words(report: Report) -> str:
+    """As in "2.6x faster"."""
+    return factor(report["speedup"], "faster", "slower", "same speed")
+
+
+def drop_words(report: Report) -> str:
+    """As in "0.07 pp worse"."""
+    drop = report["drop_pp"]["value"]
+    if round(drop, 2) == 0:
+        return "no change"
+    return f"{difference_text(report, abs(drop))} {'worse' if drop > 0 else 'better'}"
+
+
+def difference_text(report: Report, drop_pp: float | None) -> str:
+    """A drop: percentage points, or, of a metric that is no fraction, in its own unit."""
+    if drop_pp is None or report["original"]["metric"]["name"] in FRACTIONS:
+        return pp_text(drop_pp)
+    return number_text(drop_pp / 100)
+
+
+def drop_interval(report: Report) -> str:
+    """The interval of the drop, as in "-0.08 to 0.22 pp"."""
+    low, high = report["drop_pp"]["low"], report["drop_pp"]["high"]
+    if low is None or high is None:
+        return NOTHING
+    first = difference_text(report, low).removesuffix(" pp")
+    return f"{first} to {difference_text(report, high)}"
+
+
+def metric_name(metric: Metric) -> str:
+    """As in "top-1 accuracy"."""
+    return _METRICS.get(metric["name"], plain(metric["name"]))
+
+
+def metric_text(metric: Metric) -> str:
+    """The value, as in "91.62 %"."""
+    return _metric_number(metric, metric["value"])
+
+
+def metric_interval(metric: Metric) -> str:
+    """The interval, as in "91.06 to 92.15 %"."""
+    low, high = metric["low"], metric["high"]
+    if low is None or high is None:
+        return NOTHING
+    first = _metric_number(metric, low).removesuffix(" %")
+    return f"{first} to {_metric_number(metric, high)}"
+
+
+def score_text(report: Report, value: float | None) -> str:
+    """The metric's value of a candidate."""
+    if value is None:
+        return NOTHING
+    return _metric_number(report["original"]["metric"], value)
+
+
+def _metric_number(metric: Metric, value: float) -> str:
+    return percent_text(value) if metric["name"] in FRACTIONS else number_text(value)
+
+
+def number_text(value: float) -> str:
+    """A number without a unit, four digits.
+
+    >>> number_text(0.00012345), number_text(12.0)
+    ('0.0001234', '12')
+    """
+    return f"{value:.4g}"
+
+
+def accuracy_verdict(report: Report) -> str:
+    """What the interval of the difference says, and how it lies to the limit."""
+    drop = report["drop_pp"]
+    low, high = drop["low"], drop["high"]
+    samples = report["compressed"]["metric"]["samples"]
+    if low is None or high is None:
+        return f"The uncertainty of the difference is not known ({samples} test samples)."
+    if low == high == 0:
+        said = f"On all {samples} test samples together both models score the same."
+    elif low > 0:
+        said = f"The loss is real: {samples} test samples exclude chance (95 %)."
+    elif high < 0:
+        said = f"The gain is real: {samples} test samples exclude chance (95 %)."
+    else:
+        said = f"{samples} test samples show no difference beyond chance (95 %)."
+    return f"{said} {_limit_words(report, high)}".strip()
+
+
+def _limit_words(report: Report, high: float) -> str:
+    allowed = report["budget"].get("allowed_drop_pp")
+    if allowed is None:
+        return ""
+    limit = difference_text(report, allowed)
+    if report["drop_pp"]["value"] > allowed:
+        return f"It is more than the {limit} allowed."
+    if high > allowed:
+        reach = difference_text(report, high)
+        return f"Within the {limit} allowed, but a loss of {reach} is not excluded."
+    return f"The whole interval keeps the {limit} allowed."
+
+
+def judge_words(report: Report) -> str:
+    """Who judged, where there were no labels."""
+    if report["data"].get("labels", True):
+        return ""
+    return "No labels were given: the original model is the judge."
+
+
+def noise_words(report: Report) -> str:
+    """A warning where times cannot be trusted."""
+    if report["quiet"]:
+        return ""
+    return (
+        "Other processes took processor time while the published times were measured. "
+        "Read them with care, or measure again on a quiet machine."
+    )
+
+
+def best_words(report: Report) -> str:
+    """The comparison with the untouched model at its fastest."""
+    said = factor(report["speedup_over_best_original"], "faster", "slower", "same speed")
+    return f"{said} than the original at its fastest, any precision".replace(
+        "same speed than", "as fast as"
+    )
+
+
+def asked_words(report: Report) -> str:
+    """The budget as it was asked for, as in "size 4x, drop 0.5pp"."""
+    asked = report["budget"]["asked"]
+    return ", ".join(f"{plain(key)} {plain(value)}" for key, value in asked.items())
+
+
+def missed_words(report: Report) -> list[str]:
+    """One sentence for each missed part of the budget."""
+    return [
+        f"{plain(m['what'])}: asked {_loose(m['asked'])}, got {_loose(m['got'])}. "
+        f"{plain(m['why'])}"
+        for m in report["budget"]["missed"]
+    ]
+
+
+def _loose(value: str | float | None) -> str:
+    if value is None:
+        return "nothing"
+    return plain(value) if isinstance(value, str) else number_text(value)
+
+
+def candidates_in_order(report: Report) -> list[Candidate]:
+    """The fastest first, within each batch size; those that did not run last."""
+    return sorted(
+        report["candidates"],
+        key=lambda one: (one["batch"], one["median_ms"] is None, one["median_ms"] or 0.0),
+    )
+
+
+def kernel_words(kernels: Mapping[str, int]) -> str:
+    """As in "20 int8, 1 f32"; nothing if the engine keeps no profile."""
+    return ", ".join(f"{count} {plain(kind)}" for kind, count in kernels.items())
+
+
+def data_words(report: Report) -> list[tuple[str, int, str]]:
+    """What the samples served: name, count, purpose."""
+    data = report["data"]
+    return [
+        ("calibration", data["calibration"], "looked at by the methods"),
+        ("validation", data["validation"], "chose between candidates"),
+        ("test", data["test"], "gave the published accuracy, and nothing else"),
+    ]
+
+
+def worst_words(report: Report) -> str:
+    """The test sample that suffered most; nothing if there is none."""
+    worst = report["worst"]
+    if worst is None:
+        return ""
+    said = db_text(worst["sqnr_db"])
+    return f"test sample {worst['index']}, output {plain(worst['output'], 40)}: SQNR {said}"
+
+
+def largest(
+    layers: list[LayerResult], limit: int
+) -> tuple[list[LayerResult], list[LayerResult]]:
+    """At most `limit` layers, those with the most bytes, in their order; and the others."""
+    by_size = sorted(range(len(layers)), key=lambda i: (-layers[i]["bytes_before"], i))
+    kept = set(by_size[:limit])
+    shown = [layer for i, layer in enumerate(layers) if i in kept]
+    return shown, [layer for i, layer in enumerate(layers) if i not in kept]
+
+
+def bytes_of(layers: list[LayerResult]) -> tuple[int, int]:
+    """Bytes of these layers before and after."""
+    return sum(x["bytes_before"] for x in layers), sum(x["bytes_after"] for x in layers)
+
+
+def skipped_groups(report: Report) -> list[tuple[str, str, str]]:
+    """Skipped layers by method and reason: names, method, reason."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in report["skipped"]:
+        groups.setdefault((one["method"], one["reason"]), []).append(plain(one["layer"], 60))
+    return [
+        (_some(names), plain(method), plain(reason))
+        for (method, reason), names in groups.items()
+    ]
+
+
+def _some(names: list[str], limit: int = 5) -> str:
+    if len(names) <= limit:
+        return ", ".join(names)
+    return ", ".join(names[:limit]) + f" and {len(names) - limit} more"

@@ -1,0 +1,271 @@
+"""Documents as `tersor compress` writes them, for the tests of the report.
+
+The figures are made up, but hang together: ratios are quotients, sums add up.
+"""
+
+import copy
+
+BYTES_PER_WEIGHT = 4
+
+
+def document():
+    """ResNet-20 on CIFAR-10: 21 layers, 12 candidates, everything met."""
+    layers = _layers()
+    original = _latency("openvino", "f32", 1.118, 1.094, 1.152)
+    best = _latency("openvino", "int8", 0.431, 0.424, 0.447)
+    return {
+        "version": "0.1.0",
+        "model": "resnet20.onnx",
+        "original": {
+            "file_bytes": 1_157_041,
+            "metric": _metric(0.9162, 0.9106, 0.9215),
+            "latency": original,
+            "peak_memory_bytes": 84_213_760,
+        },
+        "compressed": {
+            "file_bytes": 270_912,
+            "onnx_bytes": 318_204,
+            "metric": _metric(0.9155, 0.9099, 0.9208),
+            "latency": best,
+            "peak_memory_bytes": 61_206_528,
+        },
+        "drop_pp": {"value": 0.07, "low": -0.08, "high": 0.22},
+        "compression": 1_157_041 / 270_912,
+        "speedup": 1.118 / 0.431,
+        "speedup_over_best_original": 0.702 / 0.431,
+        "agreement": 0.9911,
+        "budget": {
+            "asked": {"size": "4x", "latency": "2x", "drop": "0.5pp"},
+            "met": True,
+            "missed": [],
+            "allowed_drop_pp": 0.5,
+        },
+        "layers": layers,
+        "skipped": [
+            {
+                "layer": "fc",
+                "method": "quantize.static",
+                "reason": "it alone makes 41 % of the noise of all 21 layers: stays float",
+            }
+        ],
+        "sqnr_db": {"logits": 31.42},
+        "worst": {"index": 4719, "output": "logits", "sqnr_db": 11.84},
+        "data": {
+            "calibration": 512,
+            "validation": 2048,
+            "test": 10_000,
+            "labels": True,
+            "how": "calibration: the first 512 of train.npz; validation: the next 2048; "
+            "test: all of test.npz",
+        },
+        "candidates": _candidates(),
+        "quiet": True,
+        "engines": {
+            "onnxruntime": "1.22.0",
+            "openvino": "2025.2.0",
+            "torch": "2.13.0",
+            "torch_compiled": "2.13.0",
+            "reference": "1.18.0",
+        },
+        "verify": {
+            "workshop_to_engine": {
+                "engine": "openvino",
+                "samples": 256,
+                "largest_difference": 0.0312,
+                "allowed": 0.125,
+                "output": "logits",
+            }
+        },
+        "machine": {
+            "cpu": "Intel(R) Xeon(R) Processor @ 2.50GHz",
+            "cores": 2,
+            "isa": ["avx2", "avx512f", "avx512_vnni", "amx_int8", "amx_bf16"],
+            "memory_bytes": 8_242_000_000,
+            "system": "Linux 6.1 x86_64",
+            "python": "3.11.2",
+        },
+        "recipe": {
+            "name": "w8a8",
+            "seed": 0,
+            "step": [
+                {
+                    "method": "quantize.static",
+                    "ranges": "mse",
+                    "percent": 99.99,
+                    "samples": 512,
+                    "min_sqnr_db": 20.0,
+                    "keep": [],
+                }
+            ],
+        },
+        "command": "tersor compress resnet20.onnx --data train.npz --test test.npz "
+        '--recipe recipe.toml --budget "size=4x,latency=2x,drop=0.5pp"',
+        "seconds": 48.2,
+        "phases": [
+            {"name": "read", "seconds": 0.8},
+            {"name": "calibrate and quantize", "seconds": 5.9},
+            {"name": "verify", "seconds": 12.4},
+            {"name": "measure", "seconds": 27.6},
+            {"name": "write", "seconds": 1.5},
+        ],
+    }
+
+
+def missed():
+    """The same, but too slow, too coarse, on a noisy machine, without labels."""
+    result = document()
+    result["quiet"] = False
+    result["data"]["labels"] = False
+    result["budget"]["asked"] = {"size": "10x", "latency": "2x", "drop": "0.1pp"}
+    result["budget"]["met"] = False
+    result["budget"]["allowed_drop_pp"] = 0.1
+    result["budget"]["missed"] = [
+        {"what": "size", "asked": "10x", "got": "4.27x", "why": "int8 gives at most 4x"},
+    ]
+    for side in ("original", "compressed"):
+        result[side]["metric"].update(name="agreement")
+    result["original"]["metric"].update(value=1.0, low=1.0, high=1.0)
+    result["compressed"]["metric"].update(value=0.9911, low=0.9891, high=0.9928)
+    result["drop_pp"] = {"value": 0.89, "low": 0.72, "high": 1.09}
+    result["candidates"][8]["quiet"] = False
+    return result
+
+
+def unchanged():
+    """Nothing beat the untouched model: it was kept."""
+    result = document()
+    result["compressed"] = copy.deepcopy(result["original"])
+    result["compressed"].update(file_bytes=1_060_112, onnx_bytes=1_157_041)
+    result["drop_pp"] = {"value": 0.0, "low": 0.0, "high": 0.0}
+    result.update(speedup=1.0, speedup_over_best_original=1.0, agreement=1.0)
+    result.update(compression=1_157_041 / 1_060_112)
+    result["sqnr_db"] = {"logits": None}
+    result["worst"] = None
+    result["budget"] = {"asked": {}, "met": True, "missed": [], "allowed_drop_pp": None}
+    result["skipped"] = []
+    for layer in result["layers"]:
+        layer.update(what="float32", bytes_after=layer["bytes_before"], sqnr_db=None)
+    for one in result["candidates"]:
+        one["chosen"] = one["name"] == "original" and one["median_ms"] == 1.118
+        one["why_not"] = None if one["chosen"] else one["why_not"] or "slower"
+    return result
+
+
+def hostile(text):
+    """Every name and every free text of the document is `text`."""
+    result = document()
+    for layer in result["layers"]:
+        layer.update(name=text, op=text, what=text)
+    for one in result["candidates"]:
+        one.update(name=text, engine=text, precision=text, why_not=text, kernels={text: 1})
+    for side in ("original", "compressed"):
+        result[side]["metric"]["name"] = text
+        result[side]["latency"].update(engine=text, precision=text)
+    result.update(model=text, version=text, command=text)
+    result["skipped"] = [{"layer": text, "method": text, "reason": text}]
+    result["budget"]["missed"] = [{"what": text, "asked": text, "got": text, "why": text}]
+    result["budget"]["asked"] = {text: text}
+    result["worst"]["output"] = text
+    result["data"]["how"] = text
+    result["phases"] = [{"name": text, "seconds": 1.0}]
+    for table in ("engines", "verify", "machine", "recipe"):
+        result[table] = {text: text}
+    result["sqnr_db"] = {text: 30.0}
+    return result
+
+
+def _latency(engine, precision, median, low, high):
+    return {
+        "engine": engine,
+        "precision": precision,
+        "batch": 1,
+        "threads": 2,
+        "median_ms": median,
+        "q1_ms": low,
+        "q3_ms": high,
+    }
+
+
+def _metric(value, low, high):
+    return {"name": "top1", "value": value, "low": low, "high": high, "samples": 10_000}
+
+
+def _shapes():
+    """Names, output sides and weight shapes of ResNet-20's 21 layers."""
+    yield "conv1", 32, (16, 3, 3, 3)
+    width = 16
+    for stage, (out, side) in enumerate([(16, 32), (32, 16), (64, 8)], start=1):
+        for block in range(3):
+            yield f"layer{stage}.{block}.conv1", side, (out, width, 3, 3)
+            yield f"layer{stage}.{block}.conv2", side, (out, out, 3, 3)
+            width = out
+    yield "layer3.0.shortcut", 8, (64, 32, 1, 1)
+    yield "fc", 1, (10, 64)
+
+
+def _layers():
+    result = []
+    for i, (name, side, shape) in enumerate(_shapes()):
+        weights = 1
+        for size in shape:
+            weights *= size
+        parameters = weights + shape[0]
+        is_float = name == "fc"
+        stored = parameters * BYTES_PER_WEIGHT if is_float else weights + 8 * shape[0]
+        result.append(
+            {
+                "name": name,
+                "op": "linear" if is_float else "conv2d",
+                "shape": list(shape),
+                "parameters": parameters,
+                "macs": weights * side * side,
+                "bytes_before": parameters * BYTES_PER_WEIGHT,
+                "bytes_after": round(stored * 0.93),
+                "what": "float32" if is_float else "int8 per channel, uint8 activations",
+                "sqnr_db": None if is_float else 44.0 - 0.7 * ((7 * i) % 13),
+            }
+        )
+    return result
+
+
+def _candidates():
+    slower = "slower than the winner"
+    costly = "drop 1.34 pp exceeds the allowed 0.50 pp"
+    rows = [
+        ("original", "onnxruntime", "f32", 1.902, 0.0, slower),
+        ("original", "openvino", "f32", 1.118, 0.0, slower),
+        ("original", "openvino", "bf16", 0.702, 0.02, slower),
+        ("original", "torch", "f32", 6.41, 0.0, slower),
+        ("original", "torch_compiled", "f32", None, None, "not tried: compiles for long"),
+        ("int8", "onnxruntime", "f32", 1.271, 1.31, costly),
+        ("int8", "openvino", "f32", 0.412, 1.34, costly),
+        ("int8", "openvino", "bf16", 0.409, 1.34, costly),
+        ("partly int8", "openvino", "f32", 0.431, 0.07, None),
+        ("partly int8", "openvino", "bf16", 0.436, 0.09, slower),
+        ("partly int8", "onnxruntime", "f32", 1.304, 0.07, slower),
+        ("w8", "openvino", "f32", 1.126, 0.01, slower),
+    ]
+    return [_candidate(*row) for row in rows]
+
+
+def _candidate(name, engine, precision, median, drop, why_not):
+    ran = median is not None
+    int8 = 0 if not ran or name in {"original", "w8"} else 20 if name.startswith("p") else 21
+    kernels = {"int8": int8, precision: 21 - int8, "other": 14}
+    return {
+        "name": name,
+        "engine": engine,
+        "precision": precision,
+        "batch": 1,
+        "median_ms": median,
+        "q1_ms": round(median * 0.983, 4) if ran else None,
+        "q3_ms": round(median * 1.037, 4) if ran else None,
+        "ratio_to_original": 1.118 / median if ran else None,
+        "metric_value": 0.9160 - drop / 100 if ran else None,
+        "drop_pp": drop,
+        "allowed": drop is None or drop <= 0.5,
+        "chosen": why_not is None,
+        "why_not": why_not,
+        "kernels": {k: n for k, n in kernels.items() if n} if ran and engine != "torch" else {},
+        "quiet": True,
+    }

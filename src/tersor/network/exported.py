@@ -45,6 +45,7 @@ def network_of(
         UnsupportedError: It holds an operation that is no plain tensor operation.
     """
     graph = _copied(program.graph)
+    _refuse_state(program, graph)
     if not functionalize(graph):
         program = _rewritten(program)
         graph = _copied(program.graph)
@@ -74,6 +75,32 @@ def _rewritten(program: ExportedProgram) -> ExportedProgram:
     return rewritten
 
 
+def _refuse_state(program: ExportedProgram, graph: fx.Graph) -> None:
+    """Refuse a model that changes a tensor of its own and reads it again.
+
+    Raises:
+        ModelError: The tensor is named.
+    """
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    placeholders = (n for n in graph.nodes if n.op == "placeholder")
+    specs = zip(placeholders, program.graph_signature.input_specs, strict=True)
+    stored = {node: str(s.target) for node, s in specs if s.kind in _STORED}
+    for node in graph.nodes:
+        changed = node.args[0] if works_in_place(node) else None
+        if changed in stored and any(order[u] > order[node] for u in changed.users):
+            raise _state_error(stored[changed])
+        if changed in stored and node.users:
+            raise _state_error(stored[changed])
+
+
+def _state_error(name: str) -> ModelError:
+    return ModelError(
+        name,
+        "is changed when the model runs",
+        "Pass the state in as an input and return it.",
+    )
+
+
 def _refuse(program: ExportedProgram, graph: fx.Graph) -> None:
     """Refuse what no graph of plain operations can hold.
 
@@ -89,11 +116,7 @@ def _refuse(program: ExportedProgram, graph: fx.Graph) -> None:
             )
     for wanted in program.graph_signature.output_specs:
         if wanted.kind == OutputKind.BUFFER_MUTATION:
-            raise ModelError(
-                str(wanted.target),
-                "is changed when the model runs",
-                "Pass the state in as an input and return it.",
-            )
+            raise _state_error(str(wanted.target))
     for node in graph.nodes:
         if works_in_place(node):
             raise UnsupportedError(

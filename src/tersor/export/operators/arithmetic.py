@@ -44,24 +44,28 @@ def binary(op: str) -> Write:
     return write
 
 
-def scaled(op: str, *, reverse: bool = False) -> Write:
+def scaled(op: str) -> Write:
     """A sum or difference whose second operand is multiplied by `alpha`."""
+    return lambda w, call: combine(w, call, op, call.at(0), call.at(1))
 
-    def write(w: Writer, call: Call) -> str:
-        dtype, alpha = call.result.dtype, call.number("alpha")
-        other = call.at(1)
-        if isinstance(other, (int, float)):
-            second = w.constant(other * alpha, dtype)
-        else:
-            second = as_type(w, other, dtype, call)
-            if alpha != 1:
-                second = w.node("Mul", second, w.constant(alpha, dtype, "alpha"))
-        first = as_type(w, call.at(0), dtype, call)
-        if dtype == torch.bool:
-            return w.node("Or", first, second)
-        return w.node(op, second, first) if reverse else w.node(op, first, second)
 
-    return write
+def reverse_difference(w: Writer, call: Call) -> str:
+    """The second operand less `alpha` times the first."""
+    return combine(w, call, "Sub", call.at(1), call.at(0))
+
+
+def combine(w: Writer, call: Call, op: str, first: object, second: object) -> str:
+    """`first` op `alpha` * `second`."""
+    dtype, alpha = call.result.dtype, call.number("alpha")
+    if dtype == torch.bool:
+        return w.node("Or", *(as_type(w, side, dtype, call) for side in (first, second)))
+    if isinstance(second, (int, float)):
+        other = w.constant(second * alpha, dtype)
+    else:
+        other = as_type(w, second, dtype, call)
+        if alpha != 1:
+            other = w.node("Mul", other, w.constant(alpha, dtype, "alpha"))
+    return w.node(op, as_type(w, first, dtype, call), other)
 
 
 def multiply(w: Writer, call: Call) -> str:
@@ -153,8 +157,8 @@ OPERATORS: dict[str, Write] = {
     "aten.add.Scalar": scaled("Add"),
     "aten.sub.Tensor": scaled("Sub"),
     "aten.sub.Scalar": scaled("Sub"),
-    "aten.rsub.Tensor": scaled("Sub", reverse=True),
-    "aten.rsub.Scalar": scaled("Sub", reverse=True),
+    "aten.rsub.Tensor": reverse_difference,
+    "aten.rsub.Scalar": reverse_difference,
     "aten.mul.Tensor": multiply,
     "aten.mul.Scalar": multiply,
     "aten.div.Tensor": divide,

@@ -102,6 +102,7 @@ OPERATORS: dict[str, Write] = {
     "aten.bitwise_xor.Tensor": bitwise("Xor"),
     "aten.__and__.Tensor": bitwise("And"),
     "aten.__or__.Tensor": bitwise("Or"),
+    "aten.__xor__.Tensor": bitwise("Xor"),
     "aten.bitwise_not.default": bitwise_not,
     "aten.where.self": where,
     "aten.where.ScalarSelf": where,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 
 from tersor.errors import ModelError
@@ -67,7 +68,7 @@ def write_layer_norm(w: Writer, call: Call) -> str:
     """Over the last dimensions, as many as `normalized_shape` has."""
     shape = call.ints("normalized_shape")
     weight, bias = call.maybe("weight"), call.maybe("bias")
-    ones = weight.name if weight else w.constant(torch.ones(shape), call.x.dtype, "ones")
+    ones = weight.name if weight else w.constant(np.ones(shape), call.x.dtype, "ones")
     parts = [ones] + ([bias.name] if bias else [])
     eps = float(call.number("eps"))
     return w.node("LayerNormalization", call.x.name, *parts, axis=-len(shape), epsilon=eps)

@@ -1,5 +1,6 @@
 """Sums, means, extremes over dimensions."""
 
+import math
 from collections.abc import Callable
 
 import torch
@@ -85,29 +86,29 @@ def cumsum(w: Writer, call: Call) -> str:
 
 
 def spread(*, root: bool) -> Write:
-    """The variance, or its root: squared distance from the mean over n - correction."""
+    """The variance, or its root: the squared distance from the mean, over n - correction."""
 
     def write(w: Writer, call: Call) -> str:
-        x, axes, dtype = call.x, axes_of(call), call.x.dtype
-        correction = call.get_or("correction")
+        x, axes = call.x, axes_of(call)
         away = w.node("Sub", x.name, w.node("ReduceMean", x.name, axes=axes, keepdims=1))
         var = w.node("ReduceMean", w.node("Mul", away, away), axes=axes, keepdims=kept(call))
-        factor = bessel(call, axes, 1.0 if correction is None else float(str(correction)))
+        factor = bessel(call, axes)
         if factor != 1:
-            var = w.node("Mul", var, w.constant(factor, dtype, "factor"))
+            var = w.node("Mul", var, w.constant(factor, x.dtype, "factor"))
         return w.node("Sqrt", var) if root else var
 
     return write
 
 
-def bessel(call: Call, axes: list[int], correction: float) -> float:
-    """N / (n - correction), where n elements are reduced."""
+def bessel(call: Call, axes: list[int]) -> float:
+    """N / (n - correction), where n elements are reduced; the correction is 1 by default."""
+    named = call.get_or("correction", call.get_or("unbiased"))
+    correction = float(named) if isinstance(named, (bool, int, float)) else 1.0
     if correction == 0:
         return 1.0
-    count = 1
-    for axis in axes:
-        count *= call.x.shape[axis] or call.fail("corrects for a varying number of elements")
-    return count / (count - correction) if count != correction else float("inf")
+    sizes = [call.x.shape[a] or call.fail("corrects for a varying size") for a in axes]
+    count = math.prod(sizes)
+    return count / (count - correction) if count != correction else math.nan
 
 
 def norm(w: Writer, call: Call) -> str:
@@ -153,6 +154,10 @@ OPERATORS: dict[str, Callable[[Writer, Call], object]] = {
     "aten.logsumexp.default": reduce("ReduceLogSumExp"),
     "aten.cumsum.default": cumsum,
     "aten.var.correction": spread(root=False),
+    "aten.var.default": spread(root=False),
+    "aten.var.dim": spread(root=False),
+    "aten.std.default": spread(root=True),
+    "aten.std.dim": spread(root=True),
     "aten.std.correction": spread(root=True),
     "aten.linalg_vector_norm.default": norm,
     "aten.norm.ScalarOpt_dim": norm,

@@ -1,0 +1,1 @@
+"""Reading ONNX files into a Network: one small function per ONNX operator."""

@@ -1,0 +1,210 @@
+"""Builder: makes the fx graph, and knows the shape and dtype of every value in it.
+
+To know shapes, every operation is also run on torch's "meta" device, which computes no
+numbers: once per world. The worlds differ in the sizes of the dimensions that may vary, so a
+size that is the same in all worlds is fixed.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import fx, nn
+from torch.fx.node import map_aggregate
+
+from tersor.network.from_onnx.names import Paths, readable
+from tersor.network.from_onnx.values import Constant, Size, Tensor
+
+_FOLDED_MOST = 1 << 16  # elements
+_CREATORS = {
+    torch.ops.aten.arange.start_step,
+    torch.ops.aten.full.default,
+    torch.ops.aten.scalar_tensor.default,
+}
+FAILURES = (RuntimeError, ValueError, TypeError, IndexError, OverflowError, AttributeError)
+
+
+class MisfitError(Exception):
+    """An operation refuses its inputs, in a world."""
+
+
+class Builder:
+    """The graph so far.
+
+    Attributes:
+        graph: What was emitted.
+        root: Holds weights, codes and quantizers.
+        paths: The attribute paths in use.
+        name: Candidate for the names of emitted nodes.
+        emitted: The nodes emitted since `name` was set.
+    """
+
+    def __init__(self, *, worlds: int, sizes_are_telling: bool) -> None:
+        self.graph = fx.Graph()
+        self.root = nn.Module()
+        self.paths = Paths()
+        self.name = ""
+        self.emitted: set[fx.Node] = set()
+        self._worlds = range(worlds)
+        self._sizes_are_telling = sizes_are_telling
+        self._seen: dict[fx.Node, tuple[Any, ...]] = {}
+        self._attributes: dict[int, fx.Node] = {}
+        self._kept: list[Constant] = []
+        self._measured: dict[tuple[fx.Node, int], fx.Node] = {}
+
+    def placeholder(
+        self, name: str, shapes: list[tuple[int, ...]], dtype: torch.dtype
+    ) -> fx.Node:
+        """A new input, whose shape in each world is given."""
+        node = self.graph.placeholder(readable(name) or "input")
+        node.target = node.name
+        self._seen[node] = tuple(torch.empty(s, dtype=dtype, device="meta") for s in shapes)
+        return node
+
+    def emit(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """A call of `target`: a new node, or a Constant if that can be computed now.
+
+        Arguments may hold nodes and constants, also in lists.
+
+        Raises:
+            MisfitError: The operation refuses its inputs.
+        """
+        folded = self._fold(target, args, kwargs)
+        if folded is not None:
+            return folded
+        call = map_aggregate((args, kwargs), self._as_node)
+        args, kwargs = call  # type: ignore[misc]
+        seen = tuple(self._meta(target, args, kwargs, world) for world in self._worlds)
+        node = self.graph.create_node(
+            "call_function", target, args, kwargs, name=self._label(target)
+        )
+        return self._note(node, seen)
+
+    def call_module(self, path: str, module: nn.Module, *args: fx.Node) -> fx.Node:
+        """A call of a new module that stands at `path`; its result looks like its argument."""
+        self._put(path, module)
+        node = self.graph.create_node("call_module", path, args, {}, name=readable(path))
+        if args:
+            return self._note(node, self._seen[args[0]])
+        with torch.no_grad():
+            result = module().to("meta")
+        return self._note(node, (result,) * len(self._worlds))
+
+    def attribute(self, constant: Constant, *, trained: bool = True) -> fx.Node:
+        """The node that gives `constant`, which is held by the module from now on."""
+        node = self._attributes.get(id(constant))
+        if node is not None:
+            return node
+        tensor = constant.tensor
+        path = self.paths.take(constant.name)
+        is_parameter = trained and tensor.is_floating_point()
+        if is_parameter and (constant.weight or constant.given):
+            self._put(path, nn.Parameter(tensor))
+        else:
+            self._put(path, tensor)
+        node = self.graph.create_node("get_attr", path, (), {}, name=readable(path))
+        self._seen[node] = (tensor.to("meta"),) * len(self._worlds)
+        self._attributes[id(constant)] = node
+        self._kept.append(constant)
+        return node
+
+    def example(self, value: Tensor) -> torch.Tensor:
+        """A tensor with the dtype and rank of `value`; sizes that vary are those of one world."""
+        if isinstance(value, Constant):
+            return value.tensor
+        found = self._seen[value][0]
+        if not isinstance(found, torch.Tensor):
+            raise MisfitError("takes a tensor, but gets several")
+        return found
+
+    def shape(self, value: Tensor) -> tuple[int | None, ...]:
+        """The sizes of `value`; None for those that vary."""
+        if isinstance(value, Constant):
+            return tuple(value.tensor.shape)
+        self.example(value)
+        shapes = [tuple(seen.shape) for seen in self._seen[value]]
+        if not self._sizes_are_telling and value.op not in {"get_attr", "call_module"}:
+            return (None,) * len(shapes[0])
+        return tuple(s[0] if len(set(s)) == 1 else None for s in zip(*shapes, strict=True))
+
+    def size(self, value: Tensor, dim: int) -> Size:
+        """One size of `value`, symbolic if it varies."""
+        known = self.shape(value)[dim]
+        if known is not None:
+            return known
+        if not isinstance(value, fx.Node):  # a constant has no size that varies
+            raise MisfitError("has a size that varies")
+        dim %= self.example(value).ndim
+        node = self._measured.get((value, dim))
+        if node is None:
+            node = self.emit(torch.ops.aten.sym_size.int, value, dim)
+            self._measured[value, dim] = node
+        return node
+
+    def _fold(self, target: Callable[..., Any], args: Any, kwargs: Any) -> Constant | None:
+        can = True
+
+        def look(leaf: Any) -> Any:
+            nonlocal can
+            if isinstance(leaf, fx.Node):
+                can = False
+            elif isinstance(leaf, Constant):
+                can = can and not leaf.weight and leaf.tensor.numel() <= _FOLDED_MOST
+                return leaf.tensor
+            return leaf
+
+        real = map_aggregate((args, kwargs), look)
+        if not can:
+            return None
+        meta = map_aggregate(
+            real, lambda x: x.to("meta") if isinstance(x, torch.Tensor) else x
+        )
+        result = _run(target, *meta, on_meta=True)  # type: ignore[misc]
+        if not isinstance(result, torch.Tensor) or result.numel() > _FOLDED_MOST:
+            return None
+        return Constant(_run(target, *real), self.name)  # type: ignore[misc]
+
+    def _as_node(self, leaf: Any) -> Any:
+        return self.attribute(leaf) if isinstance(leaf, Constant) else leaf
+
+    def _meta(self, target: Callable[..., Any], args: Any, kwargs: Any, world: int) -> Any:
+        def look(leaf: Any) -> Any:
+            return self._seen[leaf][world] if isinstance(leaf, fx.Node) else leaf
+
+        return _run(target, *map_aggregate((args, kwargs), look), on_meta=True)  # type: ignore[misc]
+
+    def _note(self, node: fx.Node, seen: tuple[Any, ...]) -> fx.Node:
+        self._seen[node] = seen
+        self.emitted.add(node)
+        return node
+
+    def _label(self, target: Any) -> str:
+        kind = getattr(target, "_opname", None) or getattr(target, "__name__", "value")
+        return f"{self.name}_{kind}" if self.name else str(kind)
+
+    def _put(self, path: str, value: nn.Module | torch.Tensor) -> None:
+        *parts, leaf = path.split(".")
+        owner = self.root
+        for part in parts:
+            child = owner._modules.get(part)
+            if child is None:
+                child = nn.Module()
+                owner.add_module(part, child)
+            owner = child
+        if isinstance(value, nn.Module):
+            owner.add_module(leaf, value)
+        elif isinstance(value, nn.Parameter):
+            owner.register_parameter(leaf, value)
+        else:
+            owner.register_buffer(leaf, value)
+
+
+def _run(target: Callable[..., Any], args: Any, kwargs: Any, *, on_meta: bool = False) -> Any:
+    """`target` on these arguments; what creates a tensor does so on the meta device if asked."""
+    if on_meta and target in _CREATORS:
+        kwargs = {**kwargs, "device": "meta"}
+    try:
+        with torch.no_grad():
+            return target(*args, **kwargs)
+    except FAILURES as error:
+        raise MisfitError(str(error).strip().split("\n")[0]) from None

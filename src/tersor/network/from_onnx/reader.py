@@ -1,0 +1,284 @@
+"""Reading an ONNX file: parse it, check it, walk its nodes in order, build the graph."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import torch
+from google.protobuf.message import DecodeError
+from onnx import GraphProto, ModelProto, NodeProto
+from torch import fx
+
+from tersor.errors import FileError, FormatError, ModelError, TersorError
+from tersor.network.from_onnx import (
+    ops_arithmetic,
+    ops_nn,
+    ops_normalize,
+    ops_quantize,
+    ops_reduce,
+    ops_resize,
+    ops_select,
+    ops_shape,
+    ops_sizes,
+)
+from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
+from tersor.network.from_onnx.names import readable
+from tersor.network.from_onnx.operation import Operation
+from tersor.network.from_onnx.ports import World, Worlds, output_port, ports_of, torch_dtype
+from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
+from tersor.network.from_onnx.values import Constant, Sizes, Value, as_sizes
+from tersor.network.network import Network, Port
+
+_BYTES_MOST = (1 << 31) - 1  # what protobuf itself allows
+_OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
+_DEFAULT_DOMAIN = ("", "ai.onnx")
+
+Result = Value | tuple[Value | None, ...]
+OPERATORS: dict[str, Callable[[Operation], Result]] = {
+    **ops_arithmetic.OPERATORS,
+    **ops_nn.OPERATORS,
+    **ops_normalize.OPERATORS,
+    **ops_quantize.OPERATORS,
+    **ops_reduce.OPERATORS,
+    **ops_resize.OPERATORS,
+    **ops_select.OPERATORS,
+    **ops_shape.OPERATORS,
+}
+
+
+def operators() -> list[str]:
+    """The ONNX operators that can be read, sorted."""
+    return sorted(OPERATORS)
+
+
+def read(model: bytes | Path) -> Network:
+    """The network that an ONNX file describes, in evaluation mode.
+
+    Floats of rank 1 or more become parameters under their own names, and can be trained;
+    a single number given as an initializer is a setting where it is read as an operand.
+
+    Args:
+        model: The bytes of a file, or its path. Only with a path may weights lie in other
+            files, within the same folder.
+
+    Raises:
+        FileError: The file, or one beside it, cannot be read.
+        FormatError: The bytes are no ONNX model, or its tensors are damaged.
+        ModelError: The graph is not a valid one.
+        UnsupportedError: It holds something that Tersor cannot read.
+    """
+    folder = model.parent if isinstance(model, Path) else None
+    data = _bytes(model) if isinstance(model, Path) else model
+    try:
+        proto = _parsed(data)
+        return _Reader(proto, folder).network()
+    except UnicodeDecodeError:
+        raise FormatError("The model holds a name that is no text", offset=0) from None
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > _BYTES_MOST:
+            raise FileError(path, "exceeds 2 GiB", "Keep large weights in a file beside it.")
+        return path.read_bytes()
+    except OSError as error:
+        reason = f"cannot be read ({error.strerror})"
+        raise FileError(path, reason, "Check the path.") from None
+
+
+def _parsed(data: bytes) -> ModelProto:
+    if len(data) > _BYTES_MOST:
+        raise FormatError("The model exceeds 2 GiB", offset=_BYTES_MOST)
+    proto = ModelProto()
+    try:
+        proto.ParseFromString(data)
+    except DecodeError:
+        raise FormatError("This is no ONNX model, or it is cut short", offset=0) from None
+    if not proto.HasField("graph") or not proto.graph.output:
+        raise FormatError("The model has no graph with outputs", offset=0)
+    return proto
+
+
+def _opset(proto: ModelProto) -> int:
+    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    for domain in _DEFAULT_DOMAIN:
+        if domain in versions:
+            if versions[domain] not in _OPSETS:
+                problem = f"uses opset {versions[domain]}"
+                remedy = f"Tersor reads {_OPSETS.start} to {_OPSETS.stop - 1}; convert it."
+                raise ModelError("The model", problem, remedy)
+            return versions[domain]
+    raise ModelError("The model", "does not say which opset it uses", "Export it again.")
+
+
+class _Reader:
+    """A checked file, ready to be built."""
+
+    def __init__(self, proto: ModelProto, folder: Path | None) -> None:
+        self.graph: GraphProto = proto.graph
+        self.folder = folder
+        self.opset = _opset(proto)
+        if proto.graph.sparse_initializer:
+            name = proto.graph.sparse_initializer[0].values.name
+            raise ModelError(name, "is a sparse initializer", "Make it dense.")
+        self.constants: dict[str, Constant] = {}
+        self.initializers = {t.name: t for t in self.graph.initializer}
+        self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
+        self.names = [n.name or next(iter(n.output), "") for n in self.graph.node]
+        self.readers = self._check_order()
+        self.alive = self._alive()
+
+    def network(self) -> Network:
+        """Build in the first pair of worlds in which every operation accepts its inputs."""
+        worlds = Worlds(self.inputs)
+        first, *others = worlds.choices()
+        try:
+            return self._build(worlds, first)
+        except _Misfit as misfit:
+            for world in others:
+                try:
+                    return self._build(worlds, world)
+                except _Misfit:
+                    continue
+            raise ModelError(misfit.tensor, misfit.problem, misfit.remedy) from None
+
+    def _check_order(self) -> dict[str, int]:
+        """How many read each value; every value is made once, before it is read."""
+        made = {i.name for i in self.inputs} | set(self.initializers)
+        if len(made) != len(self.inputs) + len(self.graph.initializer):
+            remedy = "Export the model again."
+            raise ModelError("The model", "gives two values the same name", remedy)
+        readers: dict[str, int] = {}
+        for node, name in zip(self.graph.node, self.names, strict=True):
+            for value in filter(None, node.input):
+                if value not in made:
+                    problem = f"is read by node {name!r} before any node makes it"
+                    raise ModelError(repr(value), problem, "Export the model again.")
+                readers[value] = readers.get(value, 0) + 1
+            for value in filter(None, node.output):
+                if value in made:
+                    raise ModelError(repr(value), "is made twice", "Export the model again.")
+                made.add(value)
+        for output in self.graph.output:
+            if output.name not in made:
+                problem = "is an output, but no node makes it"
+                raise ModelError(repr(output.name), problem, "Export the model again.")
+            readers[output.name] = readers.get(output.name, 0) + 1
+        return readers
+
+    def _alive(self) -> list[bool]:
+        """Which nodes the outputs need."""
+        needed = {output.name for output in self.graph.output}
+        alive = []
+        for node in reversed(self.graph.node):
+            alive.append(not needed.isdisjoint(filter(None, node.output)))
+            if alive[-1]:
+                needed.update(filter(None, node.input))
+        return alive[::-1]
+
+    def _build(self, worlds: Worlds, world: World) -> Network:
+        builder = Builder(worlds=len(world.sizes), sizes_are_telling=world.telling)
+        values: dict[str, Value] = {}
+        ports = ports_of(self.inputs)
+        for port, shapes in zip(ports, worlds.shapes(world), strict=True):
+            values[port.name] = builder.placeholder(port.name, shapes, torch_dtype(port))
+        for node, name, alive in zip(self.graph.node, self.names, self.alive, strict=True):
+            if alive:
+                op = self._operation(builder, node, name, values)
+                self._import(op, values)
+        return self._finish(builder, ports, values)
+
+    def _operation(
+        self, builder: Builder, node: NodeProto, name: str, values: dict[str, Value]
+    ) -> Operation:
+        inputs = [self._value(value, values) if value else None for value in node.input]
+        wanted = [bool(self.readers.get(value)) for value in node.output]
+        return Operation(builder, node, name, self.opset, inputs, wanted, self._tensor)
+
+    def _import(self, op: Operation, values: dict[str, Value]) -> None:
+        function = OPERATORS.get(op.node.op_type)
+        if op.node.domain not in _DEFAULT_DOMAIN:
+            raise op.refuse(f"of the domain {op.node.domain!r} cannot be read")
+        if function is None:
+            raise op.refuse("cannot be read")
+        op.builder.name, op.builder.emitted = readable(op.name), set()
+        try:
+            result = _symbolic(op)
+            result = function(op) if result is None else result
+        except TersorError:
+            raise
+        except (MisfitError, KeyError, ArithmeticError, *FAILURES) as error:
+            remedy = "The model is not valid, or its declared shapes are wrong."
+            problem = f"({op.node.op_type}) does not fit its inputs: {error}"
+            raise _Misfit(f"Node {op.name!r}", problem, remedy) from None
+        results = result if isinstance(result, tuple) else (result,)
+        _rename(op, results)
+        for output, value in zip(op.node.output, results, strict=False):
+            if output and value is not None:
+                values[output] = value
+        self._check_made(op, values)
+
+    def _check_made(self, op: Operation, values: dict[str, Value]) -> None:
+        for i, (output, wanted) in enumerate(zip(op.node.output, op.wanted, strict=True)):
+            if output and wanted and output not in values:
+                raise op.refuse(f"has an output {i} that cannot be read")
+
+    def _value(self, name: str, values: dict[str, Value]) -> Value:
+        if name in values:
+            return values[name]
+        if name not in self.constants:
+            proto = self.initializers[name]
+            tensor = self._tensor(proto)
+            weight = tensor.is_floating_point() and tensor.ndim > 0
+            bits = 4 if proto.data_type in FOUR_BITS else 0
+            constant = Constant(tensor, name, weight=weight, given=True, bits=bits)
+            self.constants[name] = constant
+        return self.constants[name]
+
+    def _tensor(self, proto: onnx.TensorProto) -> torch.Tensor:
+        return tensor_of(proto, self.folder)
+
+    def _finish(
+        self, builder: Builder, inputs: tuple[Port, ...], values: dict[str, Value]
+    ) -> Network:
+        results, ports = [], []
+        for i, info in enumerate(self.graph.output):
+            builder.name = readable(info.name)
+            value = self._value(info.name, values)
+            if not isinstance(value, fx.Node):
+                node = NodeProto(op_type="output")
+                op = Operation(
+                    builder, node, info.name, self.opset, [value], [True], self._tensor
+                )
+                value = op.tensor(0)
+            if isinstance(value, Constant):
+                value = builder.attribute(value)
+            results.append(value)
+            seen = builder.shape(value)
+            ports.append(output_port(info, seen, builder.example(value).dtype, f"dim_{i}_"))
+        builder.graph.output(tuple(results))
+        builder.graph.eliminate_dead_code()
+        module = fx.GraphModule(builder.root, builder.graph)
+        return Network(module, inputs, tuple(ports))
+
+
+class _Misfit(ModelError):
+    """An operation refuses its inputs; in other worlds it might not."""
+
+
+def _symbolic(op: Operation) -> Result | None:
+    """The result as sizes, if an input is sizes and no input is a tensor."""
+    function = ops_sizes.OPERATORS.get(op.node.op_type)
+    if function is None or not any(isinstance(value, Sizes) for value in op.inputs):
+        return None
+    inputs = [as_sizes(value) for value in op.inputs if value is not None]
+    found = [value for value in inputs if value is not None]
+    return function(op, found) if len(found) == len(inputs) else None
+
+
+def _rename(op: Operation, results: tuple[Value | None, ...]) -> None:
+    """Give the node that makes the first result the name that the user knows."""
+    first = results[0]
+    if isinstance(first, fx.Node) and first in op.builder.emitted and op.builder.name:
+        if first.op == "call_function":
+            first._rename(op.builder.name)

@@ -87,9 +87,9 @@ def _refuse_state(program: ExportedProgram, graph: fx.Graph) -> None:
     stored = {node: str(s.target) for node, s in specs if s.kind in _STORED}
     for node in graph.nodes:
         changed = node.args[0] if works_in_place(node) else None
-        if changed in stored and any(order[u] > order[node] for u in changed.users):
-            raise _state_error(stored[changed])
-        if changed in stored and node.users:
+        if not isinstance(changed, fx.Node) or changed not in stored:
+            continue
+        if node.users or any(order[user] > order[node] for user in changed.users):
             raise _state_error(stored[changed])
 
 

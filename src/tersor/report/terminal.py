@@ -56,8 +56,7 @@ def _parts(report: Report, screen: Screen, *, full: bool) -> Iterable[Renderable
 
 def _title(report: Report, screen: Screen) -> Text:
     name = plain(report.get("model", "The model"), 60)
-    said = words.size_words(report), words.speed_words(report), words.drop_words(report)
-    return screen.text(f"{name}: ", (", ".join(said), "bold"))
+    return screen.text(f"{name}: ", (words.headline(report), "bold"))
 
 
 def _headline(report: Report, screen: Screen) -> Table:
@@ -102,14 +101,10 @@ def _sentences(report: Report, screen: Screen) -> Iterable[RenderableType]:
     elif asked:
         yield screen.text(("Budget met", "bold green"), f" ({asked})")
     yield screen.text(("Accuracy: ", "bold"), words.accuracy_verdict(report))
-    yield screen.text(("Speed: ", "bold"), _capital(words.best_words(report)))
+    yield screen.text(("Speed: ", "bold"), words.sentence(words.best_words(report)))
     for warning in (words.judge_words(report), words.noise_words(report)):
         if warning:
             yield screen.text(("Note: ", "bold yellow"), warning)
-
-
-def _capital(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
 
 
 def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:

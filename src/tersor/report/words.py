@@ -39,14 +39,25 @@ def speed_words(report: Report) -> str:
 def drop_words(report: Report) -> str:
     """As in "0.07 pp worse"."""
     drop = report["drop_pp"]["value"]
-    if round(drop, 2) == 0:
+    if drop == 0 or (is_fraction(report) and round(drop, 2) == 0):
         return "no change"
     return f"{difference_text(report, abs(drop))} {'worse' if drop > 0 else 'better'}"
 
 
+def is_fraction(report: Report) -> bool:
+    """True if the metric is a fraction of the samples, so that its drop is in points."""
+    return report["original"]["metric"]["name"] in FRACTIONS
+
+
+def headline(report: Report) -> str:
+    """As in "3.9x smaller, 2.6x faster, top-1 accuracy 0.07 pp worse"."""
+    metric = metric_name(report["compressed"]["metric"])
+    return f"{size_words(report)}, {speed_words(report)}, {metric} {drop_words(report)}"
+
+
 def difference_text(report: Report, drop_pp: float | None) -> str:
     """A drop: percentage points, or, of a metric that is no fraction, in its own unit."""
-    if drop_pp is None or report["original"]["metric"]["name"] in FRACTIONS:
+    if drop_pp is None or is_fraction(report):
         return pp_text(drop_pp)
     return number_text(drop_pp / 100)
 
@@ -147,6 +158,27 @@ def noise_words(report: Report) -> str:
     )
 
 
+def quiet_words(report: Report) -> str:
+    """Whether the published times were taken in quiet."""
+    if report["quiet"]:
+        return "they took next to none while the published times were taken."
+    return "they took some while the published times were taken, however long was waited."
+
+
+def sentence(text: str) -> str:
+    """With a capital and a full stop.
+
+    >>> sentence("as fast as before"), sentence("Done."), sentence("")
+    ('As fast as before.', 'Done.', '')
+    """
+    return capital(text) + ("" if not text or text.endswith(".") else ".")
+
+
+def capital(text: str) -> str:
+    """With a capital at the start."""
+    return text[:1].upper() + text[1:]
+
+
 def best_words(report: Report) -> str:
     """The comparison with the untouched model at its fastest."""
     said = factor(report["speedup_over_best_original"], "faster", "slower", "same speed")
@@ -164,16 +196,23 @@ def asked_words(report: Report) -> str:
 def missed_words(report: Report) -> list[str]:
     """One sentence for each missed part of the budget."""
     return [
-        f"{plain(m['what'])}: asked {_loose(m['asked'])}, got {_loose(m['got'])}. "
+        f"{plain(m['what'])}: asked {loose(m['asked'])}, got {loose(m['got'])}. "
         f"{plain(m['why'])}"
         for m in report["budget"]["missed"]
     ]
 
 
-def _loose(value: str | float | None) -> str:
+def loose(value: object) -> str:
+    """Any plain value: yes and no, short numbers, text.
+
+    >>> loose(True), loose(0.03125), loose(10000), loose(None)
+    ('yes', '0.03125', '10000', 'nothing')
+    """
     if value is None:
         return "nothing"
-    return plain(value) if isinstance(value, str) else number_text(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return number_text(value) if isinstance(value, float) else plain(value)
 
 
 def candidates_in_order(report: Report) -> list[Candidate]:

@@ -1,0 +1,214 @@
+"""The geometry of the page's charts: where things lie on an axis, in per cent of its width.
+
+Positions in per cent let one SVG fit every screen without stretching its text.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tersor.report import units, words
+from tersor.report.document import Candidate, Report
+
+_LOG_FROM = 15.0  # slowest / fastest from which the axis of times is logarithmic
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """A linear or logarithmic scale from `low` to `high`, drawn from 0 to 100 per cent."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def at(self, value: float) -> float:
+        """Where `value` lies, in per cent, cut at the ends.
+
+        >>> Axis(0, 4).at(1), Axis(1, 100, log=True).at(10), Axis(0, 4).at(9)
+        (25.0, 50.0, 100.0)
+        """
+        low, high = self.low, self.high
+        if self.log:
+            value, low, high = (math.log(max(v, self.low)) for v in (value, low, high))
+        return round(min(max((value - low) / (high - low), 0.0), 1.0) * 100, 2)
+
+    def ticks(self) -> list[float]:
+        """Round values inside: 1, 2 and 5 times powers of ten where logarithmic.
+
+        >>> Axis(0, 4.4).ticks(), Axis(0.3, 7, log=True).ticks()
+        ([0, 1, 2, 3, 4], [0.5, 1.0, 2.0, 5.0])
+        """
+        if self.log:
+            powers = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)))
+            values = [m * 10.0**p for p in powers for m in (1, 2, 5)]
+            return [v for v in values if self.low <= v <= self.high]
+        step = _step((self.high - self.low) / 5)
+        first, last = math.ceil(self.low / step), math.floor(self.high / step)
+        return [round(i * step, 12) for i in range(first, last + 1)]
+
+
+def _step(at_least: float) -> float:
+    """The smallest of 1, 2, 5 times a power of ten that is not below `at_least`."""
+    power = 10.0 ** math.floor(math.log10(at_least))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= at_least * (1 - 1e-9))
+    return int(step) if step >= 1 else step
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """The quartiles of one candidate.
+
+    Attributes:
+        kind: Its style: "chosen", "refused", "original" or "other".
+        left, width, middle: Of the box and of the median's line, in per cent.
+    """
+
+    candidate: Candidate
+    kind: str
+    left: float
+    width: float
+    middle: float
+
+
+@dataclass(frozen=True, slots=True)
+class Race:
+    """The chart of latencies at one batch size."""
+
+    batch: int
+    boxes: list[Box]
+    ticks: list[tuple[float, str]]
+    reference: float | None
+    log: bool
+
+
+def races(report: Report) -> list[Race]:
+    """One chart for each batch size, of the candidates that ran, the fastest first."""
+    ran = [one for one in words.candidates_in_order(report) if one["median_ms"] is not None]
+    batches = dict.fromkeys(one["batch"] for one in ran)
+    return [_race(report, [c for c in ran if c["batch"] == batch]) for batch in batches]
+
+
+def _race(report: Report, ran: Sequence[Candidate]) -> Race:
+    lows = [_quartiles(one)[0] for one in ran]
+    highs = [_quartiles(one)[2] for one in ran]
+    slowest, fastest = max(highs), max(min(lows), 1e-6)
+    log = slowest / fastest > _LOG_FROM
+    axis = Axis(fastest / 1.15 if log else 0.0, max(slowest * 1.05, fastest), log=log)
+    boxes = []
+    for one in ran:
+        left, middle, right = (axis.at(ms) for ms in _quartiles(one))
+        boxes.append(Box(one, _kind(one), left, round(right - left, 2), middle))
+    baseline = report["original"]["latency"]
+    same = baseline["batch"] == ran[0]["batch"]
+    return Race(
+        batch=ran[0]["batch"],
+        boxes=boxes,
+        ticks=[(axis.at(v), f"{v:g}") for v in axis.ticks()],
+        reference=axis.at(baseline["median_ms"]) if same else None,
+        log=log,
+    )
+
+
+def _quartiles(one: Candidate) -> tuple[float, float, float]:
+    """First quartile, median, third; the median stands in for what is not known."""
+    middle = one["median_ms"] or 0.0
+    low, high = one["q1_ms"], one["q3_ms"]
+    return (middle if low is None else low, middle, middle if high is None else high)
+
+
+def _kind(one: Candidate) -> str:
+    if one["chosen"]:
+        return "chosen"
+    if not one["allowed"]:
+        return "refused"
+    return "original" if one["name"] == "original" else "other"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One file as a bar: its weights, and all that is left."""
+
+    label: str
+    total: int
+    weights: int | None
+    weights_width: float
+    rest_width: float
+
+
+def sizes(report: Report) -> list[Part]:
+    """The original file, model.tsr and model.onnx, on one scale."""
+    before, after = words.bytes_of(report["layers"])
+    old, new = report["original"], report["compressed"]
+    files = [
+        ("original", old["file_bytes"], before),
+        ("model.tsr", new["file_bytes"], after),
+        ("model.onnx", new["onnx_bytes"], None),
+    ]
+    axis = Axis(0, max(1, *(total for _, total, _ in files)))
+    parts = []
+    for label, total, weights in files:
+        known = None if weights is None or weights > total else weights
+        inner = axis.at(known or 0)
+        parts.append(Part(label, total, known, inner, round(axis.at(total) - inner, 2)))
+    return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A line or point with its label, which keeps inside the picture."""
+
+    at: float
+    text: str
+    anchor: str
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """The chart of the metric's loss: interval, estimate, zero, limit."""
+
+    low: float
+    high: float
+    value: Mark
+    zero: Mark
+    limit: Mark | None
+    ticks: list[tuple[float, str]]
+
+
+def loss(report: Report) -> Loss | None:
+    """The chart of the loss; None if its interval is not known."""
+    drop, limit = report["drop_pp"], report["budget"].get("allowed_drop_pp")
+    low, high = drop["low"], drop["high"]
+    if low is None or high is None:
+        return None
+    ends = [low, high, drop["value"], 0.0, *([] if limit is None else [limit])]
+    scale = 1.0 if words.is_fraction(report) else 0.01
+    room = 0.12 * (max(ends) - min(ends)) or 0.1
+    axis = Axis((min(ends) - room) * scale, (max(ends) + room) * scale)
+
+    def mark(value: float, text: str) -> Mark:
+        at = axis.at(value * scale)
+        return Mark(at, text, "start" if at < 25 else "end" if at > 75 else "middle")
+
+    said = f"{words.drop_words(report)} ({words.drop_interval(report)})"
+    allowed = None
+    if limit is not None:
+        allowed = mark(limit, f"allowed: {words.difference_text(report, limit)}")
+    return Loss(
+        axis.at(low * scale),
+        axis.at(high * scale),
+        mark(drop["value"], said),
+        mark(0.0, "like the original"),
+        allowed,
+        [(axis.at(v), f"{v:g}") for v in axis.ticks()],
+    )
+
+
+def share_of(value: float | None, largest: float) -> float:
+    """Length of a bar in per cent of the longest.
+
+    >>> share_of(3, 12), share_of(None, 12), share_of(1, 0)
+    (25.0, 0.0, 0.0)
+    """
+    if value is None or not units.known(value) or largest <= 0:
+        return 0.0
+    return Axis(0, largest).at(value)

@@ -1,0 +1,219 @@
+"""The report as one page of HTML that needs nothing else: no network, no other file.
+
+Names come from users' files. Every value is escaped, cut at a length, and freed of
+invisible characters; and the page's policy lets a browser run only the one script and
+the one style sheet that are written here, by their hashes.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import partial
+from importlib import resources
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup, escape
+
+from tersor.report import charts, units, words
+from tersor.report.document import Report, Skipped, normal
+from tersor.report.plain import plain, printable
+from tersor.report.recipe_text import to_toml
+
+LAYERS = 500  # rows of the table; the largest layers are shown
+_CANDIDATES = 200
+_GROUPS = 100  # reasons for skipping
+_FACTS = 60  # entries of a free table, as of the machine
+_TEXT = 400  # characters of one value
+_RECIPE = 20_000  # characters
+
+
+def to_html(document: Mapping[str, object]) -> str:
+    """The page of one document, under 1.5 MB.
+
+    Args:
+        document: See `tersor.report.document`.
+
+    Raises:
+        InputError: The document is not valid.
+    """
+    report = normal(document)
+    template = _environment(report).from_string(_file("template.html"))
+    return template.render(_values(report))
+
+
+def _file(name: str) -> str:
+    return resources.files("tersor.report").joinpath(name).read_text("utf-8")
+
+
+def _environment(report: Report) -> Environment:
+    environment = Environment(
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_finalize,
+    )
+    environment.filters.update(
+        bytes=units.bytes_text,
+        count=units.count_text,
+        ms=units.ms_text,
+        ms_number=units.ms_number,
+        ratio=units.ratio_text,
+        db=units.db_text,
+        shape=units.shape_text,
+        share=charts.share_of,
+        quartiles=lambda x: units.range_text(x["q1_ms"], x["q3_ms"]),
+        metric_text=words.metric_text,
+        metric_interval=words.metric_interval,
+        score=partial(words.score_text, report),
+        loss=partial(words.difference_text, report),
+        kernels=words.kernel_words,
+        capital=words.capital,
+        sentence=words.sentence,
+    )
+    return environment
+
+
+def _finalize(value: object) -> object:
+    """Every value that the template writes passes here, before it is escaped."""
+    return plain(value, _TEXT) if isinstance(value, str) and not _is_safe(value) else value
+
+
+def _is_safe(value: object) -> bool:
+    return isinstance(value, Markup)
+
+
+def _values(report: Report) -> dict[str, Any]:
+    """What the template needs, by name."""
+    return {
+        "r": report,
+        "old": report["original"],
+        "new": report["compressed"],
+        "name": report.get("model", "Compressed model"),
+        **_page(),
+        **_headline(report),
+        **_charts(report),
+        **_layers(report),
+        **_background(report),
+    }
+
+
+def _page() -> dict[str, Any]:
+    style, script = _file("style.css"), _file("sort.js")
+    policy = (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    # Both are files of this package; nothing of the document is in them.
+    return {"policy": policy, "style": Markup(style), "script": Markup(script)}  # noqa: S704
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _headline(report: Report) -> dict[str, Any]:
+    warnings = [words.noise_words(report), words.judge_words(report)]
+    metric = report["compressed"]["metric"]
+    return {
+        "headline": words.headline(report),
+        "size": words.size_words(report),
+        "speed": words.speed_words(report),
+        "drop": words.drop_words(report),
+        "interval": words.drop_interval(report),
+        "metric": words.metric_name(metric),
+        "agreement": _agreement(report),
+        "asked": words.asked_words(report),
+        "missed": words.missed_words(report),
+        "warnings": [line for line in warnings if line],
+        "verdict": words.accuracy_verdict(report),
+        "best": words.sentence(words.best_words(report)),
+        "unit": "percentage points" if words.is_fraction(report) else "the metric's own unit",
+    }
+
+
+def _agreement(report: Report) -> str:
+    """Empty where the metric says the same, or where it means nothing."""
+    if report["compressed"]["metric"]["name"] == "agreement" or report["agreement"] is None:
+        return ""
+    return units.percent_text(report["agreement"])
+
+
+def _charts(report: Report) -> dict[str, Any]:
+    shown = words.candidates_in_order(report)
+    hidden = len(shown) - _CANDIDATES
+    some = report.copy()
+    some["candidates"] = shown[:_CANDIDATES]
+    memory = [x.get("peak_memory_bytes") for x in (report["original"], report["compressed"])]
+    known = [units.bytes_text(size) for size in memory if size is not None]
+    return {
+        "loss": charts.loss(report),
+        "sizes": charts.sizes(report),
+        "races": charts.races(some),
+        "candidates": some["candidates"],
+        "omitted_candidates": f". {hidden} more are in report.json" if hidden > 0 else "",
+        "noisy": any(not one["quiet"] for one in shown),
+        "memory": f"original {known[0]}, compressed {known[1]}" if len(known) == 2 else "",
+    }
+
+
+def _layers(report: Report) -> dict[str, Any]:
+    shown, hidden = words.largest(report["layers"], LAYERS)
+    before, after = words.bytes_of(report["layers"])
+    rest_before, rest_after = (units.bytes_text(count) for count in words.bytes_of(hidden))
+    omitted = f"{len(hidden)} smaller layers, {rest_before} before and {rest_after} after, "
+    skipped: dict[str, list[Skipped]] = {}
+    for one in report["skipped"]:
+        skipped.setdefault(one["layer"], []).append(one)
+    return {
+        "layers": shown,
+        "omitted_layers": f"{omitted} are only in report.json. " if hidden else "",
+        "skipped": {name: found[:3] for name, found in skipped.items()},
+        "groups": words.skipped_groups(report)[:_GROUPS],
+        "most_bytes": max((layer["bytes_before"] for layer in shown), default=0),
+        "most_db": max((layer["sqnr_db"] or 0.0 for layer in shown), default=0.0),
+        "total_before": before,
+        "total_after": after,
+    }
+
+
+def _background(report: Report) -> dict[str, Any]:
+    """What is needed to judge the figures, and to get them again."""
+    versions = [("tersor", report["version"])]
+    versions += [(k, v or "not installed") for k, v in report["engines"].items()]
+    times = [("all", units.seconds_text(report["seconds"]))]
+    times += [(p["name"], units.seconds_text(p["seconds"])) for p in report["phases"]]
+    recipe = to_toml(report["recipe"])[:_RECIPE]
+    return {
+        "outputs": [(k, units.db_text(v)) for k, v in report["sqnr_db"].items()][:_FACTS],
+        "worst": words.worst_words(report),
+        "verify": list(_flat(report["verify"]))[:_FACTS],
+        "data": words.data_words(report),
+        "command": _block(report.get("command", "")),
+        "recipe": _block(recipe),
+        "machine": list(_flat(report["machine"]))[:_FACTS],
+        "versions": versions[:_FACTS],
+        "times": times[:_FACTS],
+        "quietness": words.quiet_words(report),
+    }
+
+
+def _block(text: str) -> Markup:
+    """Text of several lines, escaped."""
+    return escape("\n".join(printable(line) for line in text[:_RECIPE].split("\n")))
+
+
+def _flat(table: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
+    """The entries of a free table in words, one line each, inner tables spread out."""
+    for key, value in table.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{name}: ")
+        elif key.endswith("_bytes") and isinstance(value, int | float):
+            yield name.removesuffix(" bytes"), units.bytes_text(value)
+        elif isinstance(value, list):
+            yield name, ", ".join(words.loose(item) for item in value[:_FACTS]) or "none"
+        else:
+            yield name, words.loose(value)

@@ -1,0 +1,121 @@
+"""This machine, as far as it matters for speed: nothing that tells who or where it is."""
+
+import os
+import platform
+import re
+import sys
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+_CPUINFO = Path("/proc/cpuinfo")
+_STATUS = Path("/proc/self/status")
+_ISA = {  # our names for what a processor can do, and the kernel's names
+    "sse4_2": "sse4_2",
+    "avx": "avx",
+    "fma": "fma",
+    "avx2": "avx2",
+    "avx_vnni": "avx_vnni",
+    "avx512f": "avx512f",
+    "avx512_vnni": "avx512_vnni",
+    "avx512_bf16": "avx512_bf16",
+    "avx512_fp16": "avx512_fp16",
+    "amx_int8": "amx_int8",
+    "amx_bf16": "amx_bf16",
+    "neon": "asimd",
+    "dotprod": "asimddp",
+    "i8mm": "i8mm",
+    "bf16": "bf16",
+    "sve": "sve",
+}
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "torch")
+
+
+@cache
+def describe() -> dict[str, object]:
+    """Processor, memory, system and packages; no host name, no user, no path.
+
+    Returns:
+        cpu, physical_cores, logical_cores, default_threads, isa (what of the instruction
+        sets that matter is here), memory_bytes, system, python, packages (versions of
+        those that are installed).
+    """
+    return {
+        "cpu": cpu_model(),
+        "physical_cores": psutil.cpu_count(logical=False) or 1,
+        "logical_cores": psutil.cpu_count(logical=True) or 1,
+        "default_threads": default_threads(),
+        "isa": list(isa_flags()),
+        "memory_bytes": psutil.virtual_memory().total,
+        "system": _system(),
+        "python": platform.python_version(),
+        "packages": _versions(),
+    }
+
+
+def cpu_model() -> str:
+    """The name that the processor gives itself; the architecture if it gives none."""
+    for key in ("model name", "Model", "Processor"):
+        found = _cpuinfo().get(key, "")
+        if found:
+            return " ".join(found.split())
+    return platform.processor() or platform.machine() or "unknown"
+
+
+def isa_flags() -> tuple[str, ...]:
+    """Which of the instruction sets that matter for engines this processor has."""
+    info = _cpuinfo()
+    flags = set((info.get("flags") or info.get("Features") or "").split())
+    return tuple(ours for ours, theirs in _ISA.items() if theirs in flags)
+
+
+def default_threads() -> int:
+    """How many threads to use unless told: one per physical core that we may run on."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    physical = psutil.cpu_count(logical=False) or psutil.cpu_count() or 1
+    return max(1, min(physical, allowed or physical))
+
+
+def peak_memory_bytes() -> int:
+    """The most memory that this process ever held at once.
+
+    Read from VmHWM where the kernel tells it: unlike the resource usage, that starts at
+    zero when a process starts a program.
+    """
+    if _STATUS.exists():
+        found = re.search(r"^VmHWM:\s+(\d+) kB", _STATUS.read_text(), re.MULTILINE)
+        if found:
+            return int(found[1]) * 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) * (1 if sys.platform == "darwin" else 1024)
+
+
+def _system() -> str:
+    """The system, the plain number of its release, and the architecture."""
+    release = re.match(r"[\d.]*\d", platform.release())
+    return " ".join((platform.system(), release[0] if release else "", platform.machine()))
+
+
+@cache
+def _cpuinfo() -> dict[str, str]:
+    """The first value of each key of the kernel's account of the processors."""
+    info: dict[str, str] = {}
+    if _CPUINFO.exists():
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            info.setdefault(key.strip(), value.strip())
+    return info
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -204,7 +204,7 @@ def _attention(args: Any, out: Any) -> int:
 
 
 def _recurrent(args: Any, out: Any) -> int:
-    steps = out[0].numel() // max(1, out[0].shape[-1])
+    steps = int(out[0].numel()) // max(1, int(out[0].shape[-1]))
     return sum(int(p.numel()) for p in args["params"] if p.ndim == 2) * steps
 
 

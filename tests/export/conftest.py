@@ -49,6 +49,8 @@ def run_onnx():
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.log_severity_level = 3
+        # else ONNX Runtime rounds activations to 8 bits where only weights are integers
+        options.add_session_config_entry("session.qdq_matmulnbits_accuracy_level", "1")
         session = onnxruntime.InferenceSession(
             data, options, providers=["CPUExecutionProvider"]
         )

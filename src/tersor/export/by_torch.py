@@ -2,7 +2,8 @@
 
 It takes seconds, needs the package onnxscript, and gives opset 18 or later. Stack traces,
 paths and metadata are taken out of what it writes. Compressed weights go in as inputs and come
-out in their own ONNX form, so that they stay compressed.
+out in their own ONNX form, so that they stay compressed. A weight that torch.onnx rewrites (a
+matrix that it transposes, say) loses its name.
 """
 
 import contextlib
@@ -21,8 +22,10 @@ from tersor.codes.code import Code, OnnxForm
 from tersor.errors import UnsupportedError
 from tersor.export.writer import IR_VERSION, port_info
 from tersor.network.network import Network, Port
+from tersor.network.quantizer import ActivationQuantizer
 
 _SIZES = (4, 16, 64)  # what varying dimensions are while torch.export looks
+_OPSET = 18  # the least that torch.onnx writes
 _TALK = ("doc_string", "metadata_props")
 
 
@@ -39,9 +42,9 @@ def to_onnx(network: Network, lacking: UnsupportedError) -> bytes:
     """
     if find_spec("onnxscript") is None:
         raise _refusal(lacking, "install the package onnxscript to let torch.onnx try")
-    module, codes = _codes_as_inputs(network)
     try:
         with _silence():
+            module, codes = _codes_as_inputs(network)
             model = _write(network, module, codes)
     except Exception as error:  # torch.onnx raises anything
         reason = str(error).strip().split("\n", 1)[0][:200].rstrip(".")
@@ -87,9 +90,11 @@ def _codes_as_inputs(network: Network) -> tuple[fx.GraphModule, dict[str, Code]]
     for node in list(graph.nodes):
         if node.op != "call_module":
             continue
-        code = module.get_submodule(str(node.target))
-        if isinstance(code, Code):
-            codes.setdefault(str(node.target), code)
+        held = module.get_submodule(str(node.target))
+        if isinstance(held, Code):
+            codes.setdefault(str(node.target), held)
+        elif isinstance(held, ActivationQuantizer):
+            _spell_out(node, held)
     for path in reversed(codes):
         with graph.inserting_before(next(iter(graph.nodes))):
             taken = graph.placeholder("code_" + path.replace(".", "_"))
@@ -100,6 +105,22 @@ def _codes_as_inputs(network: Network) -> tuple[fx.GraphModule, dict[str, Code]]
         module.delete_submodule(path)
     module.recompile()
     return module, codes
+
+
+def _spell_out(node: fx.Node, held: ActivationQuantizer) -> None:
+    """Replace a rounding by the two operations that torch.onnx knows."""
+    import torch.ao.quantization.fx._decomposed  # registers them
+
+    ops = torch.ops.quantized_decomposed
+    dtype = torch.int8 if held.signed else torch.uint8
+    grid = (float(held.scale), int(held.zero_point), held.low, held.high, dtype)
+    with node.graph.inserting_before(node):
+        codes = node.graph.call_function(
+            ops.quantize_per_tensor.default, (node.args[0], *grid)
+        )
+        real = node.graph.call_function(ops.dequantize_per_tensor.default, (codes, *grid))
+    node.replace_all_uses_with(real)
+    node.graph.erase_node(node)
 
 
 def _write(
@@ -116,7 +137,7 @@ def _write(
             {i: torch.export.Dim.AUTO for i, d in enumerate(p.shape) if isinstance(d, str)}
             for p in network.inputs
         ]
-        shapes = ([*({} for _ in weights), *dynamic],)
+        shapes = ((*({} for _ in weights), *dynamic),)
         try:
             program = torch.export.export(
                 _Positional(module), (*weights, *inputs), dynamic_shapes=shapes
@@ -127,7 +148,9 @@ def _write(
     else:
         assert error is not None  # noqa: S101 - the loop ran
         raise error
-    written = torch.onnx.export(program, dynamo=True, optimize=True, verbose=False)
+    written = torch.onnx.export(
+        program, dynamo=True, optimize=True, verbose=False, opset_version=_OPSET
+    )
     assert written is not None  # noqa: S101 - nothing was written to a file
     return written.model_proto
 
@@ -151,7 +174,7 @@ def _zeros(port: Port, sizes: dict[str, int]) -> torch.Tensor:
 def _strip(model: onnx.ModelProto) -> None:
     """Leave nothing of the machine and of the program's text."""
     model.producer_name = "tersor"
-    model.ir_version = max(IR_VERSION, min(model.ir_version, 10))
+    model.ir_version = max(IR_VERSION, helper.find_min_ir_version_for(model.opset_import))
     for field in ("producer_version", "domain", "model_version", *_TALK):
         model.ClearField(field)
     for function in model.functions:

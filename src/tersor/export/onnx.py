@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from tersor.codes.code import Code
-from tersor.errors import UnsupportedError
+from tersor.errors import ModelError, UnsupportedError
 from tersor.export import by_torch
 from tersor.export.call import Call, Size, Value
 from tersor.export.operators import OPERATORS
@@ -29,7 +29,8 @@ def to_onnx(network: Network) -> bytes:
 
     Raises:
         UnsupportedError: An operation has no ONNX form; node and operation are named.
-        ModelError: A part is in training mode, or a tensor's type is unknown to ONNX.
+        ModelError: A part is in training mode, a tensor's type is unknown to ONNX, or an
+            output is no tensor.
     """
     try:
         _check_known(network)
@@ -123,9 +124,7 @@ class _Export:
         for port, result in zip(self._network.outputs, results, strict=True):
             value = self._values[result] if isinstance(result, fx.Node) else None
             if not isinstance(value, Value):
-                raise UnsupportedError(
-                    node=port.name, op="output", opset="ATen", problem="is not a tensor"
-                )
+                raise ModelError(port.name, "is not a tensor", "Return tensors only.")
             self._writer.publish(value.name, port.name, ends)
             self._rename(value.name, port.name, ends)
             ends.add(port.name)

@@ -117,7 +117,7 @@ class Network:
         ]
         with torch.no_grad():
             results = self.module(*args)
-        return {p.name: r.cpu().numpy() for p, r in zip(self.outputs, results, strict=True)}
+        return {p.name: r.detach().cpu().numpy() for p, r in zip(self.outputs, results, strict=True)}
 
     @property
     def device(self) -> torch.device:

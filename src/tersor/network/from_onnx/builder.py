@@ -61,7 +61,7 @@ class Builder:
         self._seen[node] = tuple(torch.empty(s, dtype=dtype, device="meta") for s in shapes)
         return node
 
-    def emit(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def emit(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """A call of `target`: a new node, or a Constant if that can be computed now.
 
         Arguments may hold nodes and constants, also in lists.
@@ -73,11 +73,10 @@ class Builder:
         if folded is not None:
             return folded
         call = map_aggregate((args, kwargs), self._as_node)
-        args, kwargs = call  # type: ignore[misc]
+        args, kwargs = call
         seen = tuple(self._meta(target, args, kwargs, world) for world in self._worlds)
-        node = self.graph.create_node(
-            "call_function", target, args, kwargs, name=self._label(target)
-        )
+        label = self._label(target)
+        node = self.graph.create_node("call_function", target, args, kwargs, name=label)
         return self._note(node, seen)
 
     def call_module(self, path: str, module: nn.Module, *args: fx.Node) -> fx.Node:
@@ -109,7 +108,7 @@ class Builder:
         return node
 
     def example(self, value: Tensor) -> torch.Tensor:
-        """A tensor with the dtype and rank of `value`; sizes that vary are those of one world."""
+        """A tensor with the dtype and rank of `value`; sizes that vary are of one world."""
         if isinstance(value, Constant):
             return value.tensor
         found = self._seen[value][0]
@@ -137,8 +136,8 @@ class Builder:
         dim %= self.example(value).ndim
         node = self._measured.get((value, dim))
         if node is None:
-            node = self.emit(torch.ops.aten.sym_size.int, value, dim)
-            self._measured[value, dim] = node
+            found = self.emit(torch.ops.aten.sym_size.int, value, dim)
+            node = self._measured[value, dim] = self._as_node(found)
         return node
 
     def _fold(self, target: Callable[..., Any], args: Any, kwargs: Any) -> Constant | None:
@@ -159,10 +158,10 @@ class Builder:
         meta = map_aggregate(
             real, lambda x: x.to("meta") if isinstance(x, torch.Tensor) else x
         )
-        result = _run(target, *meta, on_meta=True)  # type: ignore[misc]
+        result = _run(target, *meta, on_meta=True)
         if not isinstance(result, torch.Tensor) or result.numel() > _FOLDED_MOST:
             return None
-        return Constant(_run(target, *real), self.name)  # type: ignore[misc]
+        return Constant(_run(target, *real), self.name)
 
     def _as_node(self, leaf: Any) -> Any:
         return self.attribute(leaf) if isinstance(leaf, Constant) else leaf
@@ -171,7 +170,7 @@ class Builder:
         def look(leaf: Any) -> Any:
             return self._seen[leaf][world] if isinstance(leaf, fx.Node) else leaf
 
-        return _run(target, *map_aggregate((args, kwargs), look), on_meta=True)  # type: ignore[misc]
+        return _run(target, *map_aggregate((args, kwargs), look), on_meta=True)
 
     def _note(self, node: fx.Node, seen: tuple[Any, ...]) -> fx.Node:
         self._seen[node] = seen
@@ -200,7 +199,7 @@ class Builder:
 
 
 def _run(target: Callable[..., Any], args: Any, kwargs: Any, *, on_meta: bool = False) -> Any:
-    """`target` on these arguments; what creates a tensor does so on the meta device if asked."""
+    """`target` on these arguments; new tensors are on the meta device, if asked."""
     if on_meta and target in _CREATORS:
         kwargs = {**kwargs, "device": "meta"}
     try:

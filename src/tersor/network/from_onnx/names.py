@@ -3,10 +3,10 @@
 A name such as "layer1.0.conv1.weight" is a path already and stays as it is. Otherwise it
 is changed as little as possible, and always in the same way:
 
-* a character outside A-Z a-z 0-9 _ - / : and dot becomes "_" (names end up in generated code);
+* a character outside A-Z a-z 0-9 _ - / : and dot becomes "_" (names end up in code);
 * an empty part, as in "a..b", becomes "_";
-* a part that torch uses itself, or that is already taken, gets "_" at its end: with a leaf "a",
-  the leaf "a.b" becomes "a_.b".
+* a part that torch uses itself, or that is already taken, gets "_" at its end: with a
+  leaf "a", the leaf "a.b" becomes "a_.b".
 """
 
 import re

@@ -54,9 +54,13 @@ class Operation:
             node=self.name, op=self.node.op_type, opset=opset, problem=problem
         )
 
-    def call(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    def call(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
         """See `Builder.emit`."""
         return self.builder.emit(target, *args, **kwargs)
+
+    def node_of(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> fx.Node:
+        """Like `call`, where the result is surely computed when the network runs."""
+        return self._as_node(self.call(target, *args, **kwargs))
 
     # Inputs
 
@@ -154,14 +158,12 @@ class Operation:
     def arithmetic(self, function: Callable[[Any, Any], Any], a: Size, b: Size) -> Size:
         """`function` of two sizes: a number if both are, else symbolic."""
         if isinstance(a, fx.Node) or isinstance(b, fx.Node):
-            node: fx.Node = self.call(function, a, b)
-            return node
+            return self.node_of(function, a, b)
         return int(function(a, b))
 
-    def item(self, several: fx.Node, i: int) -> fx.Node:
+    def item(self, several: Tensor, i: int) -> fx.Node:
         """Result `i` of an operation that gives several tensors."""
-        node: fx.Node = self.call(operator.getitem, several, i)
-        return node
+        return self.node_of(operator.getitem, several, i)
 
     # Attributes
 
@@ -177,11 +179,11 @@ class Operation:
                 return value
         return default
 
-    def int(self, name: str, default: int = 0) -> int:
+    def integer(self, name: str, default: int = 0) -> int:
         """An attribute that is an integer."""
         return int(self.attribute(name, int, default))
 
-    def float(self, name: str, default: float = 0.0) -> float:
+    def real(self, name: str, default: float = 0.0) -> float:
         """An attribute that is a number."""
         return float(self.attribute(name, float, default))
 
@@ -189,18 +191,18 @@ class Operation:
         """An attribute that is a text."""
         return str(self.attribute(name, str, default))
 
-    def ints(self, name: str, default: list[int] | None = None) -> list[int] | None:
+    def integers(self, name: str, default: list[int] | None = None) -> list[int] | None:
         """An attribute that is a list of integers."""
         for attribute in self.node.attribute:
             if attribute.name == name:
                 if attribute.type != onnx.AttributeProto.INTS:
                     raise self.refuse(f"has an attribute {name} that is no list of integers")
-                return list(attribute.ints)
+                return [int(i) for i in attribute.ints]
         return default
 
     def axis(self, default: int, rank: int, name: str = "axis") -> int:
         """An attribute that names a dimension, counted from the front."""
-        return self.from_front(self.int(name, default), rank)
+        return self.from_front(self.integer(name, default), rank)
 
     def from_front(self, axis: int, rank: int) -> int:
         """`axis`, which may be negative, counted from the front."""
@@ -212,7 +214,10 @@ class Operation:
         """Axes, which are input `index` since an opset, and an attribute before."""
         if self.opset >= since:
             return self.numbers(index) if self.has(index) else None
-        return self.ints("axes")
+        return self.integers("axes")
+
+    def _as_node(self, value: Tensor) -> fx.Node:
+        return self.builder.attribute(value) if isinstance(value, Constant) else value
 
     def _stack(self, sizes: Sizes) -> Tensor:
         if sizes.is_known:
@@ -223,7 +228,7 @@ class Operation:
         if sizes.array.ndim == 0:
             result: Tensor = items[0]
             return result
-        stacked: Tensor = self.call(aten.stack.default, items)
+        stacked = self.call(aten.stack.default, items)
         if sizes.array.ndim > 1:
             stacked = self.call(aten.reshape.default, stacked, list(sizes.array.shape))
         return stacked
@@ -231,16 +236,14 @@ class Operation:
 
 def quantized(op: Operation, codes: Codes) -> fx.Node:
     """round(x / scale) + zero_point, clamped: what QuantizeLinear computes."""
-    rank, dtype = op.rank(codes.source), codes.zero_point.dtype
-    info = torch.iinfo(dtype)
+    rank, info = op.rank(codes.source), torch.iinfo(codes.dtype)
     x = op.call(aten.to.dtype, codes.source, torch.float32)
     steps = op.call(aten.div.Tensor, x, along(op, codes.scale, codes.axis, rank))
     rounded = op.call(aten.round.default, steps)
-    zero = Constant(codes.zero_point.to(torch.float32), f"{codes.scale.name}.zero_point")
+    zero = op.call(aten.to.dtype, codes.zero_point, torch.float32)
     shifted = op.call(aten.add.Tensor, rounded, along(op, zero, codes.axis, rank))
     clamped = op.call(aten.clamp.default, shifted, info.min, info.max)
-    result: fx.Node = op.call(aten.to.dtype, clamped, dtype)
-    return result
+    return op.node_of(aten.to.dtype, clamped, codes.dtype)
 
 
 def along(op: Operation, per_index: Tensor, axis: int | None, rank: int) -> Tensor:
@@ -248,5 +251,4 @@ def along(op: Operation, per_index: Tensor, axis: int | None, rank: int) -> Tens
     if axis is None or op.rank(per_index) != 1:
         return per_index
     shape = [-1 if i == axis else 1 for i in range(rank)]
-    result: Tensor = op.call(aten.reshape.default, per_index, shape)
-    return result
+    return op.call(aten.reshape.default, per_index, shape)

@@ -43,8 +43,7 @@ def _commutative(target: Any) -> Function:
         a, b = op.tensor(0), op.tensor(1)
         number = _number_or_tensor(op, a, b)
         a, other = (b, number) if number is not a else (a, _number_or_tensor(op, b, a))
-        result: Value = op.call(target, a, other)
-        return result
+        return op.call(target, a, other)
 
     return function
 
@@ -67,7 +66,7 @@ def div(op: Operation) -> Value:
     """Div: integers are divided towards zero."""
     a, b = operands(op)
     if op.dtype(a).is_floating_point:
-        result: Value = op.call(aten.div.Tensor, a, b)
+        result = op.call(aten.div.Tensor, a, b)
     elif isinstance(b, int):
         result = op.call(aten.div.Scalar_mode, a, b, rounding_mode="trunc")
     else:
@@ -77,16 +76,15 @@ def div(op: Operation) -> Value:
 
 def mod(op: Operation) -> Value:
     """Mod: the sign of the divisor, or of the dividend where fmod is set."""
-    target = aten.fmod.Tensor if op.int("fmod", 0) else aten.remainder.Tensor
-    result: Value = op.call(target, op.tensor(0), op.tensor(1))
-    return result
+    target = aten.fmod.Tensor if op.integer("fmod", 0) else aten.remainder.Tensor
+    return op.call(target, op.tensor(0), op.tensor(1))
 
 
 def pow_(op: Operation) -> Value:
     """Pow: the result has the type of the base."""
     a, b = op.tensor(0), op.tensor(1)
     if isinstance(b, Constant) and b.tensor.ndim == 0 and op.dtype(a).is_floating_point:
-        result: Tensor = op.call(aten.pow.Tensor_Scalar, a, b.tensor.item())
+        result = op.call(aten.pow.Tensor_Scalar, a, b.tensor.item())
     else:
         result = op.call(aten.pow.Tensor_Tensor, a, b)
     if op.dtype(result) != op.dtype(a):
@@ -97,8 +95,7 @@ def pow_(op: Operation) -> Value:
 def mean(op: Operation) -> Value:
     """Mean of the inputs."""
     total = _fold(aten.add.Tensor)(op)
-    result: Value = op.call(aten.div.Tensor, total, len(op.inputs))
-    return result
+    return op.call(aten.div.Tensor, total, len(op.inputs))
 
 
 def clip(op: Operation) -> Value:
@@ -111,13 +108,11 @@ def clip(op: Operation) -> Value:
     if all(end is None for end in ends):
         return x
     if any(isinstance(end, fx.Node) for end in ends):
-        result: Value = op.call(aten.clamp.Tensor, x, *ends)
-        return result
+        return op.call(aten.clamp.Tensor, x, *ends)
     low, high = (e.tensor.item() if isinstance(e, Constant) else e for e in ends)
     if high is None:
-        return op.call(aten.clamp_min.default, x, low)  # type: ignore[no-any-return]
-    result = op.call(aten.clamp.default, x, low, high)
-    return result
+        return op.call(aten.clamp_min.default, x, low)
+    return op.call(aten.clamp.default, x, low, high)
 
 
 def prelu(op: Operation) -> Value:
@@ -129,30 +124,25 @@ def prelu(op: Operation) -> Value:
     single = all(d == 1 for d in shape)
     if (per_channel or single) and op.dtype(x).is_floating_point:
         flat = slope if len(shape) == 1 else op.call(aten.reshape.default, slope, [-1])
-        result: Value = op.call(aten.prelu.default, x, flat)
-        return result
+        return op.call(aten.prelu.default, x, flat)
     is_positive = op.call(aten.ge.Scalar, x, 0)
-    result = op.call(aten.where.self, is_positive, x, op.call(aten.mul.Tensor, x, slope))
-    return result
+    return op.call(aten.where.self, is_positive, x, op.call(aten.mul.Tensor, x, slope))
 
 
 def hard_sigmoid(op: Operation) -> Value:
     """HardSigmoid: clamp(alpha * x + beta, 0, 1)."""
-    x, alpha, beta = op.tensor(0), op.float("alpha", 0.2), op.float("beta", 0.5)
+    x, alpha, beta = op.tensor(0), op.real("alpha", 0.2), op.real("beta", 0.5)
     if abs(alpha - 1 / 6) < 1e-7 and beta == 0.5:
-        result: Value = op.call(aten.hardsigmoid.default, x)
-        return result
+        return op.call(aten.hardsigmoid.default, x)
     line = op.call(aten.add.Tensor, op.call(aten.mul.Tensor, x, alpha), beta)
-    result = op.call(aten.clamp.default, line, 0.0, 1.0)
-    return result
+    return op.call(aten.clamp.default, line, 0.0, 1.0)
 
 
 def selu(op: Operation) -> Value:
     """Selu: gamma * (x or alpha * (exp(x) - 1))."""
-    alpha = op.float("alpha", 1.67326319217681884765625)
-    gamma = op.float("gamma", 1.05070102214813232421875)
-    result: Value = op.call(aten.elu.default, op.tensor(0), alpha, gamma)
-    return result
+    alpha = op.real("alpha", 1.67326319217681884765625)
+    gamma = op.real("gamma", 1.05070102214813232421875)
+    return op.call(aten.elu.default, op.tensor(0), alpha, gamma)
 
 
 def gelu(op: Operation) -> Value:
@@ -160,46 +150,41 @@ def gelu(op: Operation) -> Value:
     how = op.text("approximate", "none")
     if how not in {"none", "tanh"}:
         raise op.refuse(f"is approximated by {how!r}, which ONNX does not know")
-    result: Value = op.call(aten.gelu.default, op.tensor(0), approximate=how)
-    return result
+    return op.call(aten.gelu.default, op.tensor(0), approximate=how)
 
 
 def swish(op: Operation) -> Value:
     """Swish: x * sigmoid(alpha * x)."""
-    x, alpha = op.tensor(0), op.float("alpha", 1.0)
+    x, alpha = op.tensor(0), op.real("alpha", 1.0)
     if alpha == 1.0:
-        return op.call(aten.silu.default, x)  # type: ignore[no-any-return]
+        return op.call(aten.silu.default, x)
     gate = op.call(aten.sigmoid.default, op.call(aten.mul.Tensor, x, alpha))
-    result: Value = op.call(aten.mul.Tensor, x, gate)
-    return result
+    return op.call(aten.mul.Tensor, x, gate)
 
 
 def thresholded_relu(op: Operation) -> Value:
     """ThresholdedRelu: x where x > alpha, else 0."""
     x = op.tensor(0)
-    above = op.call(aten.gt.Scalar, x, op.float("alpha", 1.0))
-    result: Value = op.call(aten.where.ScalarOther, above, x, 0.0)
-    return result
+    above = op.call(aten.gt.Scalar, x, op.real("alpha", 1.0))
+    return op.call(aten.where.ScalarOther, above, x, 0.0)
 
 
 def softsign(op: Operation) -> Value:
     """Softsign: x / (1 + |x|)."""
     x = op.tensor(0)
     below = op.call(aten.add.Tensor, op.call(aten.abs.default, x), 1.0)
-    result: Value = op.call(aten.div.Tensor, x, below)
-    return result
+    return op.call(aten.div.Tensor, x, below)
 
 
 def not_equal_to_itself(op: Operation) -> Value:
     """IsNaN."""
     x = op.tensor(0)
-    result: Value = op.call(aten.ne.Tensor, x, x)
-    return result
+    return op.call(aten.ne.Tensor, x, x)
 
 
 def cast(op: Operation) -> Value:
     """Cast."""
-    to = op.int("to")
+    to = op.integer("to")
     if to not in DTYPES:
         raise op.refuse(f"makes elements of type {to}, which cannot be read")
     return _to(op, DTYPES[to])
@@ -216,8 +201,7 @@ def _to(op: Operation, dtype: torch.dtype) -> Value:
         return x
     if isinstance(x, Constant) and x.weight:  # a trained tensor stays one
         x = op.builder.attribute(x)
-    result: Value = op.call(aten.to.dtype, x, dtype)
-    return result
+    return op.call(aten.to.dtype, x, dtype)
 
 
 _UNARY = {
@@ -261,10 +245,10 @@ OPERATORS: dict[str, Function] = {
     "BitwiseXor": _tensors(aten.bitwise_xor.Tensor),
     "Cast": cast,
     "CastLike": cast_like,
-    "Celu": lambda op: op.call(aten.celu.default, op.tensor(0), op.float("alpha", 1.0)),
+    "Celu": lambda op: op.call(aten.celu.default, op.tensor(0), op.real("alpha", 1.0)),
     "Clip": clip,
     "Div": div,
-    "Elu": lambda op: op.call(aten.elu.default, op.tensor(0), op.float("alpha", 1.0)),
+    "Elu": lambda op: op.call(aten.elu.default, op.tensor(0), op.real("alpha", 1.0)),
     "Equal": _tensors(aten.eq.Tensor),
     "Gelu": gelu,
     "Greater": _tensors(aten.gt.Tensor),
@@ -272,7 +256,7 @@ OPERATORS: dict[str, Function] = {
     "HardSigmoid": hard_sigmoid,
     "IsNaN": not_equal_to_itself,
     "LeakyRelu": lambda op: op.call(
-        aten.leaky_relu.default, op.tensor(0), op.float("alpha", 0.01)
+        aten.leaky_relu.default, op.tensor(0), op.real("alpha", 0.01)
     ),
     "Less": _tensors(aten.lt.Tensor),
     "LessOrEqual": _tensors(aten.le.Tensor),

@@ -72,14 +72,14 @@ class Window:
             return [self._same(op, x, i, upper=mode == "SAME_UPPER") for i in range(self.n)]
         if mode not in {"NOTSET", "VALID", ""}:
             raise op.refuse(f"has an auto_pad of {mode!r}, which ONNX does not know")
-        pads = None if mode == "VALID" else op.ints("pads")
+        pads = None if mode == "VALID" else op.integers("pads")
         pads = [0] * (2 * self.n) if pads is None else pads
         if len(pads) != 2 * self.n:
             raise op.refuse(f"has {len(pads)} pads where {2 * self.n} belong")
         return list(zip(pads[: self.n], pads[self.n :], strict=True))
 
     def _same(self, op: Operation, x: Tensor, i: int, *, upper: bool) -> tuple[Size, Size]:
-        """Padding that gives ceil(size / stride): in all (-size mod stride) + reach - stride."""
+        """Pad to ceil(size / stride) windows: (-size mod stride) + reach - stride in all."""
         reach, stride = self.reach[i], self.stride[i]
         size = 0 if stride == 1 else op.size(x, i + 2)
         if isinstance(size, fx.Node):
@@ -87,8 +87,8 @@ class Window:
                 raise op.refuse(
                     "pads by SAME an input of varying size, with gaps between windows"
                 )
-            rest = op.call(operator.mod, op.call(operator.neg, size), stride)
-            total: Size = op.call(operator.add, rest, reach - stride) if reach > 1 else 0
+            rest = op.node_of(operator.mod, op.node_of(operator.neg, size), stride)
+            total: Size = op.node_of(operator.add, rest, reach - stride) if reach > 1 else 0
         else:
             total = max(-size % stride + reach - stride, 0)
         small = op.arithmetic(operator.floordiv, total, 2)
@@ -97,7 +97,7 @@ class Window:
 
 
 def _positive(op: Operation, name: str, default: list[int]) -> list[int]:
-    values = op.ints(name) or default
+    values = op.integers(name) or default
     if len(values) != len(default) or any(not 0 < v < 1 << 31 for v in values):
         raise op.refuse(f"has {name} of {values}")
     return values
@@ -105,7 +105,7 @@ def _positive(op: Operation, name: str, default: list[int]) -> list[int]:
 
 def _kernel_of_weight(op: Operation, w: Tensor) -> list[int]:
     kernel = list(op.fixed_shape(w)[2:])
-    declared = op.ints("kernel_shape")
+    declared = op.integers("kernel_shape")
     if declared is not None and declared != kernel:
         raise op.refuse(f"declares the kernel {declared}, but has {kernel}")
     if 0 in kernel:
@@ -114,7 +114,7 @@ def _kernel_of_weight(op: Operation, w: Tensor) -> list[int]:
 
 
 def _group(op: Operation, w: Tensor) -> int:
-    group = op.int("group", 1)
+    group = op.integer("group", 1)
     if not 0 < group <= max(op.fixed_shape(w)[0], 1):
         raise op.refuse(f"has {group} groups")
     return group
@@ -129,22 +129,21 @@ def conv(op: Operation) -> Value:
         x, padding = op.call(aten.constant_pad_nd.default, x, window.explicit), [0] * window.n
     group = _group(op, w)
     rest = (window.stride, padding, window.dilation, group)
-    result: Value = op.call(_CONV[window.n], x, w, bias, *rest)
-    return result
+    return op.call(_CONV[window.n], x, w, bias, *rest)
 
 
 def conv_transpose(op: Operation) -> Value:
     """ConvTranspose; what is padded is computed, then cut off, where the sides differ."""
     x, w, bias = op.tensor(0), op.tensor(1), op.maybe(2)
     mode = op.text("auto_pad", "NOTSET")
-    wanted = op.ints("output_shape")
+    wanted = op.integers("output_shape")
     n = op.rank(x) - 2
     if n not in _CONV or op.rank(w) != n + 2:
         raise op.refuse(f"with {n} spatial dimensions cannot be read")
     kernel = _kernel_of_weight(op, w)
     stride = _positive(op, "strides", [1] * n)
     dilation = _positive(op, "dilations", [1] * n)
-    extra = op.ints("output_padding") or [0] * n
+    extra = op.integers("output_padding") or [0] * n
     if len(extra) != n or any(not 0 <= e < 1 << 31 for e in extra):
         raise op.refuse(f"has an output_padding of {extra}")
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
@@ -159,7 +158,7 @@ def conv_transpose(op: Operation) -> Value:
         ]
         pads = [_halves(t, upper=mode == "SAME_UPPER") for t in total]
     else:
-        flat = op.ints("pads") or [0] * (2 * n)
+        flat = op.integers("pads") or [0] * (2 * n)
         pads = list(zip(flat[:n], flat[n:], strict=True))
     even = all(a == b >= 0 for a, b in pads)
     limit = all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
@@ -167,7 +166,7 @@ def conv_transpose(op: Operation) -> Value:
     added = extra if limit else [0] * n
     group = _group(op, w)
     call = (x, w, bias, stride, padding, added, group, dilation)
-    result: Value = op.call(_CONV_TRANSPOSE[n], *call)
+    result = op.call(_CONV_TRANSPOSE[n], *call)
     cut = [(0, 0)] * n if even else [(-a, -b) for a, b in pads]
     if not limit:
         cut = [(a, b + e) for (a, b), e in zip(cut, extra, strict=True)]
@@ -197,10 +196,10 @@ def max_pool(op: Operation) -> Value:
     narrow = dtype in {torch.int8, torch.uint8}
     if narrow:  # the pools of torch know floats and wide integers only
         x = op.call(aten.to.dtype, x, torch.float32)
-    ceil = bool(op.int("ceil_mode", 0))
+    ceil = bool(op.integer("ceil_mode", 0))
     rest = (window.kernel, window.stride, padding, window.dilation, ceil)
-    result: Value = op.call(_MAX_POOL[window.n], x, *rest)
-    return op.call(aten.to.dtype, result, dtype) if narrow else result  # type: ignore[no-any-return]
+    result = op.call(_MAX_POOL[window.n], x, *rest)
+    return op.call(aten.to.dtype, result, dtype) if narrow else result
 
 
 def _padding_of_pool(window: Window) -> list[int] | None:
@@ -212,18 +211,17 @@ def _padding_of_pool(window: Window) -> list[int] | None:
 
 
 def average_pool(op: Operation) -> Value:
-    """AveragePool; where torch cannot leave padding out, by dividing by the average of ones."""
+    """AveragePool; where torch cannot leave padding out, divided by the average of ones."""
     x = op.tensor(0)
     window = Window(op, x, _positive(op, "kernel_shape", [1] * (op.rank(x) - 2)))
     if any(d != 1 for d in window.dilation):
         raise op.refuse("with dilations cannot be read")
     padding = _padding_of_pool(window)
-    ceil, counted = bool(op.int("ceil_mode", 0)), bool(op.int("count_include_pad", 0))
+    ceil, counted = bool(op.integer("ceil_mode", 0)), bool(op.integer("count_include_pad", 0))
     pool = _AVG_POOL[window.n]
     if padding is not None:
         rest = (window.kernel, window.stride, padding, ceil, counted)
-        result: Value = op.call(pool, x, *rest)
-        return result
+        return op.call(pool, x, *rest)
     rest = (window.kernel, window.stride, [0] * window.n, ceil, False)
     padded = op.call(aten.constant_pad_nd.default, x, window.explicit)
     result = op.call(pool, padded, *rest)
@@ -232,7 +230,7 @@ def average_pool(op: Operation) -> Value:
     ones = op.call(
         aten.constant_pad_nd.default, op.call(aten.ones_like.default, x), window.explicit
     )
-    return op.call(aten.div.Tensor, result, op.call(pool, ones, *rest))  # type: ignore[no-any-return]
+    return op.call(aten.div.Tensor, result, op.call(pool, ones, *rest))
 
 
 def global_average_pool(op: Operation) -> Value:
@@ -240,59 +238,53 @@ def global_average_pool(op: Operation) -> Value:
     x = op.tensor(0)
     n = op.rank(x) - 2
     if n not in _GLOBAL_AVG:
-        result: Value = op.call(aten.mean.dim, x, list(range(2, op.rank(x))), True)
-        return result
-    result = op.call(_GLOBAL_AVG[n], x, [1] * n)
-    return result
+        return op.call(aten.mean.dim, x, list(range(2, op.rank(x))), keepdim=True)
+    return op.call(_GLOBAL_AVG[n], x, [1] * n)
 
 
 def global_max_pool(op: Operation) -> Value:
     """GlobalMaxPool."""
     x = op.tensor(0)
-    result: Value = op.call(aten.amax.default, x, list(range(2, op.rank(x))), True)
-    return result
+    return op.call(aten.amax.default, x, list(range(2, op.rank(x))), keepdim=True)
 
 
 def gemm(op: Operation) -> Value:
     """Gemm: a linear layer where it is one."""
     a, b, c = op.tensor(0), op.tensor(1), op.maybe(2)
-    alpha, beta = op.float("alpha", 1.0), op.float("beta", 1.0)
-    if op.int("transA", 0):
+    alpha, beta = op.real("alpha", 1.0), op.real("beta", 1.0)
+    if op.integer("transA", 0):
         a = op.call(aten.t.default, a)
     is_bias = c is None or (op.rank(c) == 1 and op.shape(c)[0] == op.shape(b)[0])
-    if op.int("transB", 0):
+    if op.integer("transB", 0):
         if alpha == 1.0 and (beta == 1.0 or c is None) and is_bias:
-            result: Value = op.call(aten.linear.default, a, b, c)
-            return result
+            return op.call(aten.linear.default, a, b, c)
         b = op.call(aten.t.default, b)
     if c is not None:
         numbers = {} if alpha == beta == 1.0 else {"beta": beta, "alpha": alpha}
-        return op.call(aten.addmm.default, c, a, b, **numbers)  # type: ignore[no-any-return]
+        return op.call(aten.addmm.default, c, a, b, **numbers)
     result = op.call(aten.mm.default, a, b)
-    return result if alpha == 1.0 else op.call(aten.mul.Tensor, result, alpha)  # type: ignore[no-any-return]
+    return result if alpha == 1.0 else op.call(aten.mul.Tensor, result, alpha)
 
 
 def matmul(op: Operation) -> Value:
     """MatMul."""
-    result: Value = op.call(aten.matmul.default, op.tensor(0), op.tensor(1))
-    return result
+    return op.call(aten.matmul.default, op.tensor(0), op.tensor(1))
 
 
 def einsum(op: Operation) -> Value:
     """Einsum."""
-    result: Value = op.call(aten.einsum.default, op.text("equation"), op.tensors())
-    return result
+    return op.call(aten.einsum.default, op.text("equation"), op.tensors())
 
 
 def dropout(op: Operation) -> tuple[Value | None, ...]:
     """Dropout, which does nothing in evaluation mode."""
     x = op.tensor(0)
-    p = float(op.number(1, 0.5)) if op.opset >= 12 else op.float("ratio", 0.5)
+    p = float(op.number(1, 0.5)) if op.opset >= 12 else op.real("ratio", 0.5)
     if not 0.0 <= p < 1.0:
         raise op.refuse(f"has a ratio of {p}")
     if op.has(2) and bool(op.number(2, 0)) and p > 0.0:
         raise op.refuse("is in training mode")
-    result = op.call(aten.dropout.default, x, p, False)
+    result = op.call(aten.dropout.default, x, p, train=False)
     mask = None
     if len(op.wanted) > 1 and op.wanted[1]:
         mask = op.call(aten.ones_like.default, x, dtype=torch.bool)

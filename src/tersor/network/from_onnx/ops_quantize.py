@@ -5,6 +5,7 @@ quantized and dequantized again becomes a call of an ActivationQuantizer. All el
 the operations that the two stand for.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import fx
 
 from tersor.codes.affine import Affine
 from tersor.network.from_onnx.operation import Operation, along
-from tersor.network.from_onnx.values import DTYPES, Codes, Constant, Value
+from tersor.network.from_onnx.values import DTYPES, Codes, Constant, Tensor, Value
 from tersor.network.quantizer import ActivationQuantizer
 
 aten = torch.ops.aten
@@ -23,101 +24,110 @@ _CODES = {torch.int8: 8, torch.uint8: 8, torch.int16: 16, torch.int32: 32}
 
 def quantize_linear(op: Operation) -> Value:
     """QuantizeLinear: kept as Codes, until its readers are known."""
-    x = op.tensor(0)
-    scale = _scale(op)
+    x, scale = op.tensor(0), _scale(op)
     if isinstance(x, Constant):
         x = op.builder.attribute(x)
-    zero = _zero_point(op, scale, DTYPES.get(op.int("output_dtype", TensorProto.UINT8)))
-    if zero.dtype not in _CODES or zero.dtype == torch.int32:
-        raise op.refuse(f"to {str(zero.dtype).removeprefix('torch.')} cannot be read")
-    return Codes(x, scale, zero, _axis(op, op.rank(x), scale))
+    zero = _zero_point(op, scale, DTYPES.get(op.integer("output_dtype") or TensorProto.UINT8))
+    dtype = op.dtype(zero)
+    if dtype not in _CODES or dtype == torch.int32:
+        raise op.refuse(f"to {str(dtype).removeprefix('torch.')} cannot be read")
+    return Codes(x, scale, zero, dtype, _axis(op, op.rank(x), scale))
 
 
 def dequantize_linear(op: Operation) -> Value:
     """DequantizeLinear."""
-    value = op.value(0)
+    value, scale = op.value(0), _scale(op)
     if isinstance(value, Codes):
-        return _real(op, value)
-    scale = _scale(op)
+        return _real(op, value, scale)
     x = op.tensor(0)
-    axis = _axis(op, op.rank(x), scale)
-    if isinstance(x, Constant):
-        zero = _zero_point(op, scale, x.tensor.dtype)
-        if x.tensor.dtype in _CODES:
-            return _code(op, x, scale, zero, axis)
-    return _dequantized(op, op.tensor(0), axis)
+    zero = _zero_point(op, scale, op.dtype(x))
+    if op.dtype(x) in _CODES and isinstance(x, Constant) and isinstance(scale, Constant):
+        return _code(op, x, scale, zero)
+    return _dequantized(op, x, scale, zero)
 
 
-def _scale(op: Operation) -> Constant:
-    """The scale, which must be constant and positive; one element is a scalar."""
-    if op.int("block_size", 0):
+def _scale(op: Operation) -> Tensor:
+    """The scale; where it is known it must be positive, and one element is a scalar."""
+    if op.integer("block_size"):
         raise op.refuse("with a scale per block cannot be read")
-    scale = op.known(1)
-    if scale.ndim > 1 or not scale.is_floating_point():
-        raise op.refuse(f"has a scale of shape {tuple(scale.shape)} that cannot be read")
-    if not bool((scale > 0).all()) or not bool(scale.isfinite().all()):
+    scale = op.tensor(1)
+    if op.rank(scale) > 1 or not op.dtype(scale).is_floating_point:
+        raise op.refuse(f"has a scale of shape {op.shape(scale)} that cannot be read")
+    if not isinstance(scale, Constant):
+        return scale
+    tensor = scale.tensor
+    if not bool((tensor > 0).all()) or not bool(tensor.isfinite().all()):
         raise op.refuse("has a scale that is not positive")
-    single = scale.reshape(()) if scale.numel() == 1 else scale
+    single = tensor.reshape(()) if tensor.numel() == 1 else tensor
     return Constant(single.float(), f"{op.name}.scale")
 
 
-def _zero_point(op: Operation, scale: Constant, dtype: torch.dtype | None) -> torch.Tensor:
+def _zero_point(op: Operation, scale: Tensor, dtype: torch.dtype | None) -> Tensor:
     if op.has(2):
-        zero = op.known(2)
-        if zero.numel() != scale.tensor.numel():
-            raise op.refuse(
-                f"has {zero.numel()} zero points and {scale.tensor.numel()} scales"
-            )
-        return zero.reshape(scale.tensor.shape)
-    return torch.zeros_like(scale.tensor, dtype=dtype or torch.uint8)
+        zero = op.tensor(2)
+        if op.rank(zero) > 1 or math.prod(op.fixed_shape(zero)) != math.prod(
+            op.fixed_shape(scale)
+        ):
+            raise op.refuse("has not as many zero points as scales")
+        if isinstance(zero, Constant):
+            tensor = zero.tensor.reshape(op.fixed_shape(scale))
+            return Constant(tensor, f"{op.name}.zero_point")
+        return zero
+    tensor = torch.zeros(op.fixed_shape(scale), dtype=dtype or torch.uint8)
+    return Constant(tensor, f"{op.name}.zero_point")
 
 
-def _axis(op: Operation, rank: int, scale: Constant) -> int | None:
-    return op.axis(1, rank) if scale.tensor.ndim else None
+def _axis(op: Operation, rank: int, scale: Tensor) -> int | None:
+    return op.axis(1, rank) if op.rank(scale) else None
 
 
-def _real(op: Operation, codes: Codes) -> Value:
+def _real(op: Operation, codes: Codes, scale: Tensor) -> Value:
     """What a rounded activation stands for; one quantizer if both halves agree."""
-    scale = _scale(op)
-    zero = _zero_point(op, scale, codes.zero_point.dtype)
-    same = torch.equal(scale.tensor, codes.scale.tensor) and torch.equal(
-        zero, codes.zero_point
-    )
-    narrow = zero.dtype in {torch.int8, torch.uint8}
-    if (
-        not same
-        or not narrow
-        or codes.axis is not None
-        or op.dtype(codes.source) != torch.float32
-    ):
-        return _dequantized(op, op.tensor(0), _axis(op, op.rank(codes.source), scale))
+    zero = _zero_point(op, scale, codes.dtype)
+    pairs = ((scale, codes.scale), (zero, codes.zero_point))
+    is_plain = codes.dtype in {torch.int8, torch.uint8} and codes.axis is None
+    if not is_plain or not all(_same(a, b) for a, b in pairs):
+        return _dequantized(op, op.tensor(0), scale, zero)
+    if op.dtype(codes.source) != torch.float32:
+        return _dequantized(op, op.tensor(0), scale, zero)
     if "real" not in codes.readers:
-        signed = zero.dtype == torch.int8
-        module = ActivationQuantizer(float(scale.tensor), int(zero), signed=signed)
+        signed = codes.dtype == torch.int8
+        known = (float(_number(codes.scale)), int(_number(codes.zero_point)))
         path = op.builder.paths.take(f"quantizers.{codes.source.name}")
+        module = ActivationQuantizer(*known, signed=signed)
         codes.readers["real"] = op.builder.call_module(path, module, codes.source)
     return codes.readers["real"]
 
 
-def _dequantized(op: Operation, codes: Any, axis: int | None) -> Value:
+def _same(a: Tensor, b: Tensor) -> bool:
+    """Whether both are known and equal."""
+    if not isinstance(a, Constant) or not isinstance(b, Constant):
+        return False
+    return torch.equal(a.tensor, b.tensor)
+
+
+def _number(value: Tensor) -> float:
+    return float(value.tensor) if isinstance(value, Constant) else math.nan
+
+
+def _dequantized(op: Operation, codes: Tensor, scale: Tensor, zero: Tensor) -> Value:
     """(codes - zero_point) * scale."""
-    scale, rank = _scale(op), op.rank(codes)
+    rank = op.rank(codes)
+    axis = _axis(op, rank, scale)
     x = op.call(aten.to.dtype, codes, torch.float32)
-    if op.has(2):
-        zero = _zero_point(op, scale, None).float()
-        if bool(zero.any()):
-            name = f"{op.name}.zero_point"
-            x = op.call(aten.sub.Tensor, x, along(op, Constant(zero, name), axis, rank))
-    result: Value = op.call(aten.mul.Tensor, x, along(op, scale, axis, rank))
-    return result
+    if not isinstance(zero, Constant) or bool(zero.tensor.any()):
+        real = op.call(aten.to.dtype, zero, torch.float32)
+        x = op.call(aten.sub.Tensor, x, along(op, real, axis, rank))
+    return op.call(aten.mul.Tensor, x, along(op, scale, axis, rank))
 
 
-def _code(
-    op: Operation, x: Constant, scale: Constant, zero: torch.Tensor, axis: int | None
-) -> fx.Node:
+def _code(op: Operation, x: Constant, scale: Constant, zero_point: Tensor) -> fx.Node:
     """A weight held by integers; unsigned ones are shifted, which is exact."""
+    if not isinstance(zero_point, Constant):
+        raise op.refuse("has a zero point that is not constant")
+    axis = _axis(op, x.tensor.ndim, scale)
     bits = x.bits or _CODES[x.tensor.dtype]
-    codes, zero = x.tensor.to(torch.int64), zero.to(torch.int64)
+    codes, zero = x.tensor.to(torch.int64), zero_point.tensor.to(torch.int64)
     if x.tensor.dtype == torch.uint8:
         codes, zero = codes - (1 << (bits - 1)), zero - (1 << (bits - 1))
     if axis is not None and codes.shape[axis] != scale.tensor.numel():
@@ -126,8 +136,7 @@ def _code(
     if bits < 32 and codes.numel() and int(codes.min()) == -(1 << (bits - 1)):
         code.symmetric = False  # the most negative integer is used, so the range must have it
     name = x.name.removesuffix("_quantized").removesuffix(".codes")
-    path = op.builder.paths.take(name or op.name)
-    return op.builder.call_module(path, code)
+    return op.builder.call_module(op.builder.paths.take(name or op.name), code)
 
 
 OPERATORS: dict[str, Callable[[Operation], Any]] = {

@@ -1,8 +1,8 @@
 """Resize and Upsample.
 
-The modes that torch knows become its upsampling operations, for inputs of any size. Every other
-mode is a product with one small matrix per resized dimension, for inputs of fixed size:
-each output is a weighted sum of the inputs near its coordinate.
+The modes that torch knows become its upsampling operations, for inputs of any size. Every
+other mode is a product with one small matrix per resized dimension, for inputs of fixed
+size: each output is a weighted sum of the inputs near its coordinate.
 """
 
 import math
@@ -20,6 +20,7 @@ from tersor.network.from_onnx.values import Constant, Size, Tensor, Value
 aten = torch.ops.aten
 Matrix = NDArray[np.float64]
 _ELEMENTS_MOST = 1 << 24
+_LIKE_TORCH = {"half_pixel", "pytorch_half_pixel", "align_corners"}
 _LINEAR = {
     1: aten.upsample_linear1d,
     2: aten.upsample_bilinear2d,
@@ -33,7 +34,7 @@ class Target:
 
     def __init__(self, op: Operation, x: Tensor) -> None:
         rank = op.rank(x)
-        axes = op.ints("axes") or list(range(rank))
+        axes = op.integers("axes") or list(range(rank))
         self.axes = [op.from_front(a, rank) for a in axes]
         self.sizes: list[Size] | None = None
         self.scales: list[float] | None = None
@@ -78,7 +79,7 @@ def resize(op: Operation) -> Value:
     if not changed:
         return x
     native = None
-    if op.rank(x) - 2 in _LINEAR and min(changed) >= 2 and not op.int("antialias", 0):
+    if op.rank(x) - 2 in _LINEAR and min(changed) >= 2 and not op.integer("antialias", 0):
         native = _native(op, x, target, f"{mode} {transform} {nearest}")
     return native if native is not None else _by_matrices(op, x, target, transform, nearest)
 
@@ -104,13 +105,12 @@ def _native(op: Operation, x: Tensor, target: Target, how: str) -> Value | None:
         is_floor = transform == "asymmetric" and nearest == "floor"
         exact = transform == "half_pixel" and nearest.startswith("round_prefer")
         if is_floor or (whole and exact):
-            result: Value = op.call(_NEAREST[n].vec, x, sizes, scales)
-            return result
-    if mode == "linear" and transform in {"half_pixel", "pytorch_half_pixel", "align_corners"}:
-        if whole or transform == "align_corners":
-            corners = transform == "align_corners"
-            result = op.call(_LINEAR[n].vec, x, sizes, corners, scales)
-            return result
+            return op.call(_NEAREST[n].vec, x, sizes, scales)
+    to_one = transform == "pytorch_half_pixel" and sizes is not None and 1 in sizes
+    rounded = transform == "align_corners" and sizes is None and not whole
+    if mode == "linear" and transform in _LIKE_TORCH and not to_one and not rounded:
+        corners = transform == "align_corners"
+        return op.call(_LINEAR[n].vec, x, sizes, corners, scales)
     return None
 
 
@@ -137,7 +137,7 @@ def _by_matrices(
         )
         moved = op.call(aten.transpose.int, result, axis, -1)
         product = op.call(aten.matmul.default, moved, weights)
-        offset = axis_of.outside(op.float("extrapolation_value", 0.0))
+        offset = axis_of.outside(op.real("extrapolation_value", 0.0))
         if offset is not None:
             inside, fill = (
                 Constant(torch.from_numpy(o), f"{op.name}.{k}")
@@ -183,25 +183,23 @@ class Axis:
 
     def _coordinates(self, i: Matrix, roi: tuple[float, float]) -> Matrix:
         n, m, scale = self.before, self.after, self.scale
-        if self.transform == "asymmetric":
-            return i / scale
-        if self.transform == "align_corners":
-            return i * ((n - 1) / (m - 1) if m > 1 else 0.0)
-        if self.transform == "pytorch_half_pixel" and m == 1:
-            return i * 0.0
-        if self.transform == "tf_half_pixel_for_nn":
-            return (i + 0.5) / scale
-        if self.transform == "half_pixel_symmetric":
-            centre = n / 2 * (1 - m / (n * scale))
-            return centre + (i + 0.5) / scale - 0.5
-        if self.transform == "tf_crop_and_resize":
-            start, end = roi
-            if m == 1:
-                return i * 0 + 0.5 * (start + end) * (n - 1)
-            return start * (n - 1) + i * (end - start) * (n - 1) / (m - 1)
-        if self.transform not in {"half_pixel", "pytorch_half_pixel"}:
-            raise ValueError(f"coordinates by {self.transform}")
-        return (i + 0.5) / scale - 0.5
+        half = (i + 0.5) / scale - 0.5
+        wide = n * scale  # the size before it was rounded down
+        start, end = roi[0] * (n - 1), roi[1] * (n - 1)
+        formulas: dict[str, Matrix] = {
+            "half_pixel": half,
+            "pytorch_half_pixel": half if m > 1 else i * 0.0,
+            "half_pixel_symmetric": n / 2 * (1 - m / wide) + half,
+            "tf_half_pixel_for_nn": half + 0.5,
+            "asymmetric": i / scale,
+            "align_corners": i * ((n - 1) / (wide - 1) if m > 1 else 0.0),
+            "tf_crop_and_resize": start + i * (end - start) / (wide - 1)
+            if m > 1
+            else i + (start + end) / 2,
+        }
+        if self.transform not in formulas:
+            raise ValueError(f"coordinates by {self.transform!r}")
+        return formulas[self.transform]
 
     def outside(self, value: float) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:
         """For cropping: 1 where a coordinate is inside, and `value` where it is not."""
@@ -230,11 +228,11 @@ def _kernel_matrix(op: Operation, axis: Axis, mode: str) -> Matrix:
     """Rows of weights; neighbours outside the input are its ends, or left out if asked."""
     if mode not in {"linear", "cubic"}:
         raise op.refuse(f"has a mode {mode!r}, which ONNX does not know")
-    a = op.float("cubic_coeff_a", -0.75) if op.opset >= 11 else -0.75
-    stretch = max(1.0 / axis.scale, 1.0) if op.int("antialias", 0) else 1.0
+    a = op.real("cubic_coeff_a", -0.75) if op.opset >= 11 else -0.75
+    stretch = max(1.0 / axis.scale, 1.0) if op.integer("antialias", 0) else 1.0
     reach = (1 if mode == "linear" else 2) * stretch
     matrix = np.zeros((axis.after, axis.before))
-    exclude = bool(op.int("exclude_outside", 0)) or stretch > 1.0
+    exclude = bool(op.integer("exclude_outside", 0))
     for row, centre in enumerate(axis.at):
         near = np.arange(math.floor(centre - reach), math.ceil(centre + reach) + 1)
         distance = np.abs(near - centre) / stretch

@@ -1,5 +1,6 @@
 """Operators that take elements by their position, and padding."""
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -34,9 +35,9 @@ def slice_(op: Operation) -> Value:
 
 def _slices(op: Operation, rank: int) -> tuple[list[Size], list[Size], list[int], list[int]]:
     if op.opset < 10:
-        starts: list[Size] = list(op.ints("starts") or [])
-        ends: list[Size] = list(op.ints("ends") or [])
-        axes, steps = op.ints("axes"), None
+        starts: list[Size] = list(op.integers("starts") or [])
+        ends: list[Size] = list(op.integers("ends") or [])
+        axes, steps = op.integers("axes"), None
     else:
         starts, ends = op.sizes(1), op.sizes(2)
         axes = op.numbers(3) if op.has(3) else None
@@ -53,16 +54,14 @@ def _backwards(op: Operation, x: Tensor, axis: int, part: slice) -> Tensor:
     if size is None and not is_whole:
         raise op.refuse("goes backwards through a dimension that varies")
     if size is None or range(*part.indices(size)) == range(size - 1, -1, -1):
-        result: Tensor = op.call(aten.flip.default, x, [axis])
-        return result
+        return op.call(aten.flip.default, x, [axis])
     return select(op, x, axis, list(range(*part.indices(size))))
 
 
 def select(op: Operation, x: Tensor, axis: int, positions: list[int]) -> Tensor:
     """The elements at these positions of `axis`."""
     indices = Constant(torch.tensor(positions, dtype=torch.int64), f"{op.name}.positions")
-    result: Tensor = op.call(aten.index_select.default, x, axis, indices)
-    return result
+    return op.call(aten.index_select.default, x, axis, indices)
 
 
 def gather(op: Operation) -> Value:
@@ -71,8 +70,7 @@ def gather(op: Operation) -> Value:
     rank = op.rank(x)
     axis = op.axis(0, rank)
     if isinstance(indices, Constant) and indices.tensor.ndim == 0:
-        result: Value = op.call(aten.select.int, x, axis, int(indices.tensor.item()))
-        return result
+        return op.call(aten.select.int, x, axis, int(indices.tensor.item()))
     if isinstance(indices, Constant) and indices.tensor.ndim == 1:
         wanted = [int(i) for i in indices.tensor]
         size = op.shape(x)[axis]
@@ -82,10 +80,8 @@ def gather(op: Operation) -> Value:
         indices = op.call(aten.to.dtype, indices, torch.int64)
     is_table = rank == 2 and axis == 0 and isinstance(indices, fx.Node)
     if is_table and op.dtype(x).is_floating_point and _is_weight(x):
-        result = op.call(aten.embedding.default, x, indices)
-        return result
-    result = op.call(aten.index.Tensor, x, [None] * axis + [indices])
-    return result
+        return op.call(aten.embedding.default, x, indices)
+    return op.call(aten.index.Tensor, x, [None] * axis + [indices])
 
 
 def _is_weight(x: Tensor) -> bool:
@@ -98,8 +94,7 @@ def gather_elements(op: Operation) -> Value:
     axis = op.axis(0, op.rank(x))
     if op.dtype(indices) != torch.int64:
         indices = op.call(aten.to.dtype, indices, torch.int64)
-    result: Value = op.call(aten.gather.default, x, axis, _from_front(op, x, axis, indices))
-    return result
+    return op.call(aten.gather.default, x, axis, _from_front(op, x, axis, indices))
 
 
 def _from_front(op: Operation, x: Tensor, axis: int, indices: Tensor) -> Tensor:
@@ -108,29 +103,27 @@ def _from_front(op: Operation, x: Tensor, axis: int, indices: Tensor) -> Tensor:
     size = op.size(x, axis)
     is_negative = op.call(aten.lt.Scalar, indices, 0)
     shifted = op.call(aten.add.Scalar, indices, size)
-    result: Tensor = op.call(aten.where.self, is_negative, shifted, indices)
-    return result
+    return op.call(aten.where.self, is_negative, shifted, indices)
 
 
 def gather_nd(op: Operation) -> Value:
     """GatherND without batch dimensions: one index per leading dimension."""
     x, indices = op.tensor(0), op.tensor(1)
     depth = op.shape(indices)[-1] if op.rank(indices) else None
-    if op.int("batch_dims", 0) or depth is None:
+    if op.integer("batch_dims", 0) or depth is None:
         raise op.refuse("with batch dimensions cannot be read")
     columns = [op.call(aten.select.int, indices, -1, i) for i in range(depth)]
-    result: Value = op.call(aten.index.Tensor, x, columns)
-    return result
+    return op.call(aten.index.Tensor, x, columns)
 
 
 def top_k(op: Operation) -> tuple[Value, ...]:
-    """TopK."""
+    """TopK: sorted, so that of equal elements the one with the lower index comes first."""
     x = op.tensor(0)
-    k = op.sizes(1)[0] if op.opset >= 10 else op.int("k")
-    largest, ordered = bool(op.int("largest", 1)), bool(op.int("sorted", 1))
-    axis = op.axis(-1, op.rank(x))
-    both = op.call(aten.topk.default, x, k, axis, largest, ordered)
-    return op.item(both, 0), op.item(both, 1)
+    k = op.sizes(1)[0] if op.opset >= 10 else op.integer("k")
+    axis, largest = op.axis(-1, op.rank(x)), bool(op.integer("largest", 1))
+    both = op.call(aten.sort.stable, x, stable=True, dim=axis, descending=largest)
+    parts = (op.call(aten.slice.Tensor, op.item(both, i), axis, 0, k, 1) for i in range(2))
+    return tuple(parts)
 
 
 def one_hot(op: Operation) -> Value:
@@ -150,8 +143,7 @@ def one_hot(op: Operation) -> Value:
     spread = op.call(aten.unsqueeze.default, wrapped, axis)
     is_one = op.call(aten.eq.Tensor, spread, Constant(classes, f"{op.name}.classes"))
     off, on = (op.call(aten.select.int, values, 0, i) for i in range(2))
-    result: Value = op.call(aten.where.self, is_one, on, off)
-    return result
+    return op.call(aten.where.self, is_one, on, off)
 
 
 _MODES = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -161,7 +153,7 @@ def pad(op: Operation) -> Value:
     """Pad by a constant, or by what is there (reflect, edge, wrap); negative pads cut."""
     x = op.tensor(0)
     rank, mode = op.rank(x), op.text("mode", "constant")
-    flat: list[Size] = list(op.ints("pads") or []) if op.opset < 11 else op.sizes(1)
+    flat: list[Size] = list(op.integers("pads") or []) if op.opset < 11 else op.sizes(1)
     if len(flat) % 2:
         raise op.refuse(f"has {len(flat)} pads, where two belong to each axis")
     axes = op.numbers(3) if op.has(3) else list(range(rank))
@@ -170,12 +162,11 @@ def pad(op: Operation) -> Value:
     for axis, before, after in zip(axes, flat[:half], flat[half:], strict=True):
         pairs[op.from_front(axis, rank)] = (before, after)
     if mode == "constant":
-        value = op.float("value", 0.0) if op.opset < 11 else op.number(2, 0)
+        value = op.real("value", 0.0) if op.opset < 11 else op.number(2, 0)
         sides = [side for pair in reversed(pairs) for side in pair]
         while sides[-2:] == [0, 0]:
             sides = sides[:-2]
-        result: Value = op.call(aten.constant_pad_nd.default, x, sides, value) if sides else x
-        return result
+        return op.call(aten.constant_pad_nd.default, x, sides, value) if sides else x
     if mode not in _MODES:
         raise op.refuse(f"has a mode {mode!r}, which ONNX does not know")
     return _pad_by_content(op, x, pairs, mode)
@@ -188,12 +179,8 @@ def _pad_by_content(
     spatial = pairs[2:]
     if 3 <= rank <= 5 and all(pair == (0, 0) for pair in pairs[:2]) and not _cuts(spatial):
         sides = [side for pair in reversed(spatial) for side in pair]
-        try:
-            result: Value = op.call(aten.pad.default, x, sides, _MODES[mode])
-        except MisfitError:  # wider than the input, which torch refuses and ONNX allows
-            result = x
-        else:
-            return result
+        with contextlib.suppress(MisfitError):  # wider than torch allows
+            return op.call(aten.pad.default, x, sides, _MODES[mode])
     result = x
     for axis, (before, after) in enumerate(pairs):
         if (before, after) == (0, 0):
@@ -203,9 +190,10 @@ def _pad_by_content(
             raise op.refuse(f"pads by {mode} a dimension that varies")
         if max(before, after) > _REACH or size == 0:
             raise op.refuse(f"pads by {before} and {after}")
-        grown = np.pad(np.arange(size), (max(before, 0), max(after, 0)), mode=mode)  # type: ignore[call-overload]
+        grow = (max(before, 0), max(after, 0))
+        grown = np.pad(np.arange(size), grow, mode=mode)  # type: ignore[call-overload]
         kept = grown[max(-before, 0) : len(grown) - max(-after, 0)]
-        result = select(op, result, axis, kept.tolist())  # type: ignore[arg-type]
+        result = select(op, result, axis, kept.tolist())
     return result
 
 

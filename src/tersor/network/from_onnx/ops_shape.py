@@ -48,7 +48,7 @@ def shape(op: Operation) -> Value:
         x = op.tensor(0)
         items = [op.size(x, i) for i in range(op.rank(x))]
     end = op.attribute("end", int, None) if op.opset >= 15 else None
-    return sizes_of(items[slice(op.int("start", 0) if op.opset >= 15 else 0, end)])
+    return sizes_of(items[slice(op.integer("start", 0) if op.opset >= 15 else 0, end)])
 
 
 def size(op: Operation) -> Value:
@@ -67,7 +67,7 @@ def reshape(op: Operation) -> Value:
     """Reshape: 0 keeps a size, unless allowzero is set."""
     x = op.tensor(0)
     wanted = op.sizes(1)
-    if not op.int("allowzero", 0):
+    if not op.integer("allowzero", 0):
         wanted = [
             op.size(x, i) if isinstance(s, int) and s == 0 else s for i, s in enumerate(wanted)
         ]
@@ -77,39 +77,35 @@ def reshape(op: Operation) -> Value:
 def _reshaped(op: Operation, x: Tensor, wanted: list[Size]) -> Value:
     """Reshape by aten.reshape; one symbolic size is left for torch to find out."""
     varying = [i for i, s in enumerate(wanted) if isinstance(s, fx.Node)]
-    if len(varying) == 1 and all(s != -1 for s in wanted) and _divides(op, x, wanted):
+    if (
+        len(varying) == 1
+        and all(s != -1 for s in wanted)
+        and all(isinstance(s, fx.Node) or s > 0 for s in wanted)
+    ):
         wanted = [-1 if i == varying[0] else s for i, s in enumerate(wanted)]
-    result: Value = op.call(aten.reshape.default, x, wanted)
-    return result
-
-
-def _divides(op: Operation, x: Tensor, wanted: list[Size]) -> bool:
-    """Whether the fixed sizes are not 0, so that the rest is determined."""
-    return all(isinstance(s, fx.Node) or s > 0 for s in wanted)
+    return op.call(aten.reshape.default, x, wanted)
 
 
 def flatten(op: Operation) -> Value:
     """Flatten to a matrix."""
     x = op.tensor(0)
     rank = op.rank(x)
-    axis = op.int("axis", 1)
+    axis = op.integer("axis", 1)
     if not -rank <= axis <= rank:
         raise op.refuse(f"names axis {axis} of {rank}")
     axis = axis if axis >= 0 else axis + rank
     if axis == 0 or axis == rank:
-        result: Value = op.call(aten.reshape.default, x, [1, -1] if axis == 0 else [-1, 1])
-        return result
+        return op.call(aten.reshape.default, x, [1, -1] if axis == 0 else [-1, 1])
     if axis > 1:
         x = op.call(aten.flatten.using_ints, x, 0, axis - 1)
-    return x if axis == rank - 1 else op.call(aten.flatten.using_ints, x, 1, -1)  # type: ignore[no-any-return]
+    return x if axis == rank - 1 else op.call(aten.flatten.using_ints, x, 1, -1)
 
 
 def transpose(op: Operation) -> Value:
     """Transpose; reverses the dimensions by default."""
     x = op.tensor(0)
-    order = op.ints("perm") or list(range(op.rank(x)))[::-1]
-    result: Value = op.call(aten.permute.default, x, order)
-    return result
+    order = op.integers("perm") or list(range(op.rank(x)))[::-1]
+    return op.call(aten.permute.default, x, order)
 
 
 def squeeze(op: Operation) -> Value:
@@ -120,8 +116,7 @@ def squeeze(op: Operation) -> Value:
     dims = [op.from_front(a, op.rank(x)) for a in axes]
     if any(op.shape(x)[d] not in {1, None} for d in dims):
         raise op.refuse("takes away a dimension whose size is not 1")
-    result: Value = op.call(aten.squeeze.dims, x, dims)
-    return result
+    return op.call(aten.squeeze.dims, x, dims)
 
 
 def unsqueeze(op: Operation) -> Value:
@@ -137,8 +132,7 @@ def unsqueeze(op: Operation) -> Value:
 def concat(op: Operation) -> Value:
     """Concat."""
     tensors = op.tensors()
-    result: Value = op.call(aten.cat.default, tensors, op.int("axis"))
-    return result
+    return op.call(aten.cat.default, tensors, op.integer("axis"))
 
 
 def split(op: Operation) -> tuple[Value, ...]:
@@ -146,7 +140,7 @@ def split(op: Operation) -> tuple[Value, ...]:
     x = op.tensor(0)
     axis = op.axis(0, op.rank(x))
     count = len(op.node.output)
-    given = op.sizes(1) if op.opset >= 13 and op.has(1) else op.ints("split")
+    given = op.sizes(1) if op.opset >= 13 and op.has(1) else op.integers("split")
     if given is None:
         total = op.shape(x)[axis]
         if total is None:
@@ -166,14 +160,12 @@ def expand(op: Operation) -> Value:
     found = [-1] * max(-extra, 0) + [
         -1 if i >= extra and isinstance(s, int) and s == 1 else s for i, s in enumerate(wanted)
     ]
-    result: Value = op.call(aten.expand.default, x, found)
-    return result
+    return op.call(aten.expand.default, x, found)
 
 
 def tile(op: Operation) -> Value:
     """Tile."""
-    result: Value = op.call(aten.repeat.default, op.tensor(0), op.sizes(1))
-    return result
+    return op.call(aten.repeat.default, op.tensor(0), op.sizes(1))
 
 
 def constant_of_shape(op: Operation) -> Value:
@@ -185,8 +177,7 @@ def constant_of_shape(op: Operation) -> Value:
         raise op.refuse(f"holds {value.numel()} values where 1 belongs")
     if math.prod(s for s in wanted if isinstance(s, int)) > _ELEMENTS_MOST:
         raise op.refuse(f"makes a tensor of {wanted} elements")
-    result: Value = op.call(aten.full.default, wanted, value.item(), dtype=value.dtype)
-    return result
+    return op.call(aten.full.default, wanted, value.item(), dtype=value.dtype)
 
 
 def range_(op: Operation) -> Value:
@@ -202,8 +193,7 @@ def range_(op: Operation) -> Value:
             raise op.refuse("makes too many elements")
         if (float(limit) - float(start)) * float(step) < 0:  # type: ignore[arg-type]
             limit = start
-    result: Value = op.call(aten.arange.start_step, start, limit, step, dtype=dtype)
-    return result
+    return op.call(aten.arange.start_step, start, limit, step, dtype=dtype)
 
 
 def _is_sizes(op: Operation, i: int) -> bool:
@@ -212,40 +202,38 @@ def _is_sizes(op: Operation, i: int) -> bool:
 
 def trilu(op: Operation) -> Value:
     """Trilu: the upper or lower triangle."""
-    target = aten.triu.default if op.int("upper", 1) else aten.tril.default
-    result: Value = op.call(target, op.tensor(0), int(op.number(1, 0)))
-    return result
+    target = aten.triu.default if op.integer("upper", 1) else aten.tril.default
+    return op.call(target, op.tensor(0), int(op.number(1, 0)))
 
 
 def depth_to_space(op: Operation) -> Value:
     """DepthToSpace: channels become blocks of b by b positions."""
-    x, b, mode = op.tensor(0), op.int("blocksize"), op.text("mode", "DCR")
+    x, b, mode = op.tensor(0), op.integer("blocksize"), op.text("mode", "DCR")
     if b < 1 or op.rank(x) != 4 or mode not in {"DCR", "CRD"}:
         raise op.refuse(f"with blocks of {b} and mode {mode} cannot be read")
     if mode == "CRD":
-        result: Value = op.call(aten.pixel_shuffle.default, x, b)
-        return result
+        return op.call(aten.pixel_shuffle.default, x, b)
     n, c, h, w = (op.size(x, i) for i in range(4))
     c = op.arithmetic(operator.floordiv, c, b * b)
     parts = op.call(aten.reshape.default, x, [n, b, b, c, h, w])
     parts = op.call(aten.permute.default, parts, [0, 3, 4, 1, 5, 2])
     tall, wide = (op.arithmetic(operator.mul, s, b) for s in (h, w))
-    result = op.call(aten.reshape.default, parts, [n, c, tall, wide])
-    return result
+    return op.call(aten.reshape.default, parts, [n, c, tall, wide])
 
 
 def space_to_depth(op: Operation) -> Value:
     """SpaceToDepth: blocks of b by b positions become channels."""
-    x, b = op.tensor(0), op.int("blocksize")
-    if b < 1 or op.rank(x) != 4:
-        raise op.refuse(f"with blocks of {b} cannot be read")
+    x, b, mode = op.tensor(0), op.integer("blocksize"), op.text("mode", "DCR")
+    if b < 1 or op.rank(x) != 4 or mode not in {"DCR", "CRD"}:
+        raise op.refuse(f"with blocks of {b} and mode {mode} cannot be read")
+    if mode == "CRD":
+        return op.call(aten.pixel_unshuffle.default, x, b)
     n, c, h, w = (op.size(x, i) for i in range(4))
     h, w = (op.arithmetic(operator.floordiv, s, b) for s in (h, w))
     parts = op.call(aten.reshape.default, x, [n, c, h, b, w, b])
     parts = op.call(aten.permute.default, parts, [0, 3, 5, 1, 2, 4])
     deep = op.arithmetic(operator.mul, c, b * b)
-    result: Value = op.call(aten.reshape.default, parts, [n, deep, h, w])
-    return result
+    return op.call(aten.reshape.default, parts, [n, deep, h, w])
 
 
 OPERATORS: dict[str, Callable[[Operation], Any]] = {

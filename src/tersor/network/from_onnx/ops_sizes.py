@@ -47,15 +47,15 @@ def _one(op: Operation, function: Callable[..., Any], a: Size, b: Size) -> Size:
     neutral: dict[Callable[..., Any], int] = {operator.mul: 1, operator.floordiv: 1}
     if isinstance(b, int) and b == neutral.get(function, 0) and function is not operator.mod:
         return a
-    if function in {operator.mul, operator.add} and isinstance(a, int):
-        if a == neutral.get(function, 0):
-            return b
+    is_neutral = isinstance(a, int) and a == neutral.get(function, 0)
+    if function in {operator.mul, operator.add} and is_neutral:
+        return b
     return op.arithmetic(function, a, b)
 
 
 def divide(op: Operation, inputs: list[Sizes]) -> Value | None:
     """Div: towards zero, which for sizes and positive divisors is the floor."""
-    if any(isinstance(d, fx.Node) or d <= 0 for d in inputs[1].array.flat):
+    if any(isinstance(d, fx.Node) or int(d) <= 0 for d in inputs[1].array.flat):
         return None
     if any(isinstance(d, int) and d < 0 for d in inputs[0].array.flat):
         return None
@@ -63,22 +63,28 @@ def divide(op: Operation, inputs: list[Sizes]) -> Value | None:
     return result
 
 
-def equal(op: Operation, inputs: list[Sizes]) -> Value | None:
-    """Equal, where it can be told: a symbolic size is equal to itself, and to no negative number."""
+def equal(_: Operation, inputs: list[Sizes]) -> Value | None:
+    """Equal, where it is sure: a symbolic size equals itself, and no negative number."""
     a, b = np.broadcast_arrays(inputs[0].array, inputs[1].array)
-    results = []
-    for left, right in zip(a.flat, b.flat, strict=True):
-        number = right if isinstance(left, fx.Node) else left
-        if isinstance(left, fx.Node) or isinstance(right, fx.Node):
-            if left is not right and (isinstance(number, fx.Node) or number >= 0):
-                return None
-            results.append(left is right)
-        else:
-            results.append(bool(left == right))
+    results = [_equal(left, right) for left, right in zip(a.flat, b.flat, strict=True)]
+    if None in results:
+        return None
     return Sizes(_array(results).reshape(a.shape), torch.bool)
 
 
-def where(op: Operation, inputs: list[Sizes]) -> Value | None:
+def _equal(a: Any, b: Any) -> bool | None:
+    if a is b:
+        return True
+    if isinstance(a, fx.Node) and isinstance(b, fx.Node):
+        return None
+    if isinstance(a, fx.Node):
+        return False if b < 0 else None
+    if isinstance(b, fx.Node):
+        return False if a < 0 else None
+    return bool(a == b)
+
+
+def where(_: Operation, inputs: list[Sizes]) -> Value | None:
     """Where, if the condition is known."""
     condition, a, b = inputs
     if not condition.is_known:
@@ -89,7 +95,7 @@ def where(op: Operation, inputs: list[Sizes]) -> Value | None:
 
 def cast(op: Operation, inputs: list[Sizes]) -> Value | None:
     """Cast to integers."""
-    dtype = DTYPES.get(op.int("to"))
+    dtype = DTYPES.get(op.integer("to"))
     return Sizes(inputs[0].array, dtype) if dtype in {torch.int64, torch.int32} else None
 
 
@@ -97,7 +103,7 @@ def gather(op: Operation, inputs: list[Sizes]) -> Value:
     """Gather."""
     data, indices = inputs
     wanted = indices.array.astype(np.int64)
-    return Sizes(_array(np.take(data.array, wanted, axis=op.int("axis", 0))), data.dtype)
+    return Sizes(_array(np.take(data.array, wanted, axis=op.integer("axis", 0))), data.dtype)
 
 
 def slice_(op: Operation, inputs: list[Sizes]) -> Value | None:
@@ -105,7 +111,7 @@ def slice_(op: Operation, inputs: list[Sizes]) -> Value | None:
     if inputs[0].array.ndim != 1 or not all(s.is_known for s in inputs[1:]):
         return None
     if op.opset < 10:
-        starts, ends = op.ints("starts"), op.ints("ends")
+        starts, ends = op.integers("starts"), op.integers("ends")
         step = 1
     else:
         starts, ends = op.numbers(1), op.numbers(2)
@@ -122,7 +128,7 @@ def slice_(op: Operation, inputs: list[Sizes]) -> Value | None:
 def concat(op: Operation, inputs: list[Sizes]) -> Value:
     """Concat."""
     arrays = [s.array for s in inputs]
-    return Sizes(np.concatenate(arrays, axis=op.int("axis")), inputs[0].dtype)
+    return Sizes(np.concatenate(arrays, axis=op.integer("axis")), inputs[0].dtype)
 
 
 def reshape(op: Operation, inputs: list[Sizes]) -> Value:
@@ -152,7 +158,7 @@ def squeeze(op: Operation, inputs: list[Sizes]) -> Value:
 def split(op: Operation, inputs: list[Sizes]) -> tuple[Value, ...] | None:
     """Split of a vector."""
     data = inputs[0].array
-    parts = op.numbers(1) if op.opset >= 13 and op.has(1) else op.ints("split")
+    parts = op.numbers(1) if op.opset >= 13 and op.has(1) else op.integers("split")
     if data.ndim != 1:
         return None
     if parts is None:
@@ -170,7 +176,7 @@ def reduce_prod(op: Operation, inputs: list[Sizes]) -> Value | None:
     product: Size = 1
     for item in inputs[0].array:
         product = _one(op, operator.mul, product, item)
-    array = np.empty((1,) if op.int("keepdims", 1) else (), dtype=object)
+    array = np.empty((1,) if op.integer("keepdims", 1) else (), dtype=object)
     array[...] = product
     return Sizes(array, inputs[0].dtype)
 
@@ -193,7 +199,7 @@ OPERATORS: dict[str, Function] = {
     "Expand": expand,
     "Gather": gather,
     "Mod": lambda op, inputs: (
-        None if op.int("fmod", 0) else _elementwise(operator.mod)(op, inputs)
+        None if op.integer("fmod", 0) else _elementwise(operator.mod)(op, inputs)
     ),
     "Mul": _elementwise(operator.mul),
     "ReduceProd": reduce_prod,

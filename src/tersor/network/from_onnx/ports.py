@@ -1,10 +1,11 @@
 """Inputs and outputs of an ONNX graph, and sizes to try where a dimension may vary."""
 
 import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from onnx import ValueInfoProto
+from onnx import TensorShapeProto, ValueInfoProto
 
 from tersor.errors import FormatError, ModelError
 from tersor.network.from_onnx.values import DTYPES
@@ -70,16 +71,21 @@ def ports_of(inputs: list[ValueInfoProto]) -> tuple[Port, ...]:
         if not kind.HasField("shape"):
             remedy = "Export the model again, with the shapes of its inputs."
             raise ModelError(f"Input {info.name!r}", "has no shape", remedy)
-        shape = tuple(_dimension(info, d) or next(fresh) for d in kind.shape.dim)
+        shape = tuple(_named(_dimension(info, d), fresh) for d in kind.shape.dim)
         ports.append(Port(info.name, shape, _dtype_name(info)))
     return tuple(ports)
 
 
-def _dimension(info: ValueInfoProto, dim: object) -> Dimension | None:
-    value: int = getattr(dim, "dim_value", 0)
+def _named(dimension: Dimension | None, fresh: Iterator[str]) -> Dimension:
+    return next(fresh) if dimension is None else dimension
+
+
+def _dimension(info: ValueInfoProto, dim: TensorShapeProto.Dimension) -> Dimension | None:
+    value = dim.dim_value
     if value > _LARGEST:
         raise FormatError(f"{info.name!r} has a dimension of {value}", offset=0)
-    return value if value > 0 else getattr(dim, "dim_param", "") or None
+    is_fixed = dim.HasField("dim_value") and value >= 0
+    return int(value) if is_fixed else str(dim.dim_param) or None
 
 
 def _dtype_name(info: ValueInfoProto) -> str:
@@ -112,7 +118,7 @@ def output_port(
     if len(declared) == len(shape):
         dims = [_dimension(info, d) for d in declared]
     found = tuple(
-        s if s is not None and not isinstance(d, str) else d or f"{prefix}{i}"
+        d if isinstance(d, str) else s if s is not None else f"{prefix}{i}" if d is None else d
         for i, (d, s) in enumerate(zip(dims, shape, strict=True))
     )
     return Port(info.name, found, str(dtype).removeprefix("torch."))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto
 from torch import fx
 
@@ -100,7 +100,7 @@ def _parsed(data: bytes) -> ModelProto:
 
 
 def _opset(proto: ModelProto) -> int:
-    versions = {entry.domain: entry.version for entry in proto.opset_import}
+    versions = {entry.domain: int(entry.version) for entry in proto.opset_import}
     for domain in _DEFAULT_DOMAIN:
         if domain in versions:
             if versions[domain] not in _OPSETS:
@@ -134,11 +134,11 @@ class _Reader:
         first, *others = worlds.choices()
         try:
             return self._build(worlds, first)
-        except _Misfit as misfit:
+        except _MisfitError as misfit:
             for world in others:
                 try:
                     return self._build(worlds, world)
-                except _Misfit:
+                except _MisfitError:
                     continue
             raise ModelError(misfit.tensor, misfit.problem, misfit.remedy) from None
 
@@ -210,12 +210,11 @@ class _Reader:
         except (MisfitError, KeyError, ArithmeticError, *FAILURES) as error:
             remedy = "The model is not valid, or its declared shapes are wrong."
             problem = f"({op.node.op_type}) does not fit its inputs: {error}"
-            raise _Misfit(f"Node {op.name!r}", problem, remedy) from None
+            raise _MisfitError(f"Node {op.name!r}", problem, remedy) from None
         results = result if isinstance(result, tuple) else (result,)
         _rename(op, results)
-        for output, value in zip(op.node.output, results, strict=False):
-            if output and value is not None:
-                values[output] = value
+        made = zip(op.node.output, results, strict=False)
+        values.update({name: value for name, value in made if name and value is not None})
         self._check_made(op, values)
 
     def _check_made(self, op: Operation, values: dict[str, Value]) -> None:
@@ -262,7 +261,7 @@ class _Reader:
         return Network(module, inputs, tuple(ports))
 
 
-class _Misfit(ModelError):
+class _MisfitError(ModelError):
     """An operation refuses its inputs; in other worlds it might not."""
 
 
@@ -279,6 +278,7 @@ def _symbolic(op: Operation) -> Result | None:
 def _rename(op: Operation, results: tuple[Value | None, ...]) -> None:
     """Give the node that makes the first result the name that the user knows."""
     first = results[0]
-    if isinstance(first, fx.Node) and first in op.builder.emitted and op.builder.name:
-        if first.op == "call_function":
-            first._rename(op.builder.name)
+    if not isinstance(first, fx.Node) or first not in op.builder.emitted:
+        return
+    if first.op == "call_function" and op.builder.name:
+        first._rename(op.builder.name)

@@ -4,7 +4,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import onnx
 import torch
 from onnx import TensorProto, numpy_helper
 
@@ -12,15 +11,15 @@ from tersor.errors import FileError, FormatError, ModelError
 from tersor.network.from_onnx.values import DTYPES
 
 _BYTES_MOST = 1 << 40
-# Fields that hold the elements where raw_data does not, with elements per number.
-_FIELDS = {
+# Where the elements are if they are not raw; all other types are in int32_data.
+_FIELDS: dict[int, str] = {
     TensorProto.FLOAT: "float_data",
     TensorProto.DOUBLE: "double_data",
     TensorProto.INT64: "int64_data",
     TensorProto.UINT64: "uint64_data",
     TensorProto.UINT32: "uint64_data",
 }
-FOUR_BITS = {TensorProto.INT4: "INT4", TensorProto.UINT4: "UINT4"}
+FOUR_BITS: frozenset[int] = frozenset({TensorProto.INT4, TensorProto.UINT4})
 
 
 def tensor_of(proto: TensorProto, folder: Path | None) -> torch.Tensor:
@@ -111,12 +110,13 @@ def _external(proto: TensorProto, folder: Path | None) -> bytes:
             raise FormatError(problem, offset=max(offset, 0))
         with path.open("rb") as file:
             file.seek(offset)
-            return file.read(count)
+            data: bytes = file.read(count)
+            return data
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
         raise FileError(path, reason, "It holds weights of the model.") from None
 
 
 def _type_name(kind: int) -> str:
-    names = {v: k for k, v in onnx.TensorProto.DataType.items()}
-    return f"elements of type {names.get(kind, kind)}"
+    known = kind in TensorProto.DataType.values()
+    return f"elements of type {TensorProto.DataType.Name(kind) if known else kind}"

@@ -40,6 +40,9 @@ class Constant:
     bits: int = 0
 
 
+Tensor = fx.Node | Constant
+
+
 @dataclass(eq=False, slots=True)
 class Sizes:
     """An integer (or boolean) array whose elements are numbers or symbolic sizes.
@@ -65,19 +68,20 @@ class Codes:
     Attributes:
         source: The tensor before rounding.
         scale: One scale, or one per index of `axis`.
-        zero_point: Like `scale`; its dtype is the dtype of the codes.
+        zero_point: Like `scale`.
+        dtype: Of the codes.
         axis: The dimension that has a scale per index; None for one scale.
         readers: What was already made of it: by the names "codes" and "real".
     """
 
     source: fx.Node
-    scale: Constant
-    zero_point: torch.Tensor
+    scale: Tensor
+    zero_point: Tensor
+    dtype: torch.dtype
     axis: int | None
     readers: dict[str, fx.Node] = field(default_factory=dict)
 
 
-Tensor = fx.Node | Constant
 Value = fx.Node | Constant | Sizes | Codes
 
 DTYPES: dict[int, torch.dtype] = {

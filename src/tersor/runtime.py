@@ -1,0 +1,173 @@
+"""Running a model from its file: `tersor.open`. It needs an engine, and no PyTorch.
+
+A `.tsr` file says with which engine and precision it was measured to be fastest, and whether
+its weights, or all of it, should be turned back into floats beforehand, which some models
+gain from. Where that engine is not here, the next best is taken, and `why` says so.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tersor import engines, machine
+from tersor.engines.engine import End, Ends, Session, ends_of
+from tersor.errors import DataError, EngineError, FileError, FormatError
+
+Array = NDArray[np.generic]
+
+_PREFERRED = ("openvino", "onnxruntime")
+_EXPANSIONS = (None, "weights", "all")
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """A model that is ready to run.
+
+    Attributes:
+        engine: Name of the engine that runs it.
+        precision: Arithmetic of its float parts.
+        threads: Number of threads for one run.
+        inputs: Name, shape and type of each input; a string in a shape may be any size.
+        outputs: The same of each output.
+        why: Why this is not the engine or the precision that the file asks for, or None.
+        session: The engine's own session.
+    """
+
+    engine: str
+    precision: str
+    threads: int
+    inputs: tuple[End, ...]
+    outputs: tuple[End, ...]
+    why: str | None
+    session: Session
+
+    def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
+        """Compute all outputs by name, from one array per input by name.
+
+        Raises:
+            DataError: A name, an element type or a shape does not fit the model. Nothing is
+                converted silently.
+            EngineError: The engine refused the inputs.
+        """
+        wrong = Ends(self.inputs, self.outputs).misfit(feeds)
+        if wrong is not None:
+            raise DataError("The model", wrong[0], f"{wrong[1]}.")
+        return self.session.run(feeds)
+
+
+def open(
+    path: str | Path,
+    *,
+    engine: str | None = None,
+    threads: int | None = None,
+    precision: str | None = None,
+) -> Runnable:
+    """Make the model in a file ready to run.
+
+    Args:
+        path: A `.tsr` or `.onnx` file.
+        engine: Name of an engine; by default the one that the file asks for, if it is here.
+        threads: Number of threads for one run; by default one per physical core.
+        precision: Arithmetic of the float parts; by default what the file asks for, if
+            this machine has it, else "f32".
+
+    Raises:
+        FileError: The file cannot be read.
+        FormatError: The file is damaged.
+        EngineError: There is no engine here, or none takes the model.
+        InputError: `engine`, `threads` or `precision` is unknown here.
+    """
+    path = Path(path)
+    model, wishes = _read(path)
+    threads = machine.default_threads() if threads is None else threads
+    ends = ends_of(engine or "default", model)
+    reasons: list[str] = []
+    for name in _candidates(engine, wishes.engine, reasons):
+        chosen = engines.find(name)
+        wanted = precision or _affordable(name, wishes, reasons)
+        try:
+            session = chosen.prepare(model, threads=threads, precision=wanted)
+        except EngineError as error:
+            if engine is not None:
+                raise
+            reasons.append(str(error))
+            continue
+        why = " ".join(reasons) or None
+        return Runnable(name, wanted, threads, ends.inputs, ends.outputs, why, session)
+    problem = "has no engine that takes it: " + (" ".join(reasons) or "none is installed")
+    raise EngineError("default", f"for {path.name} {problem}", "Run: pip install onnxruntime.")
+
+
+@dataclass(frozen=True)
+class _Wishes:
+    """What a file asks for."""
+
+    engine: str | None = None
+    precision: str | None = None
+    expand: str | None = None
+
+
+def _read(path: Path) -> tuple[bytes, _Wishes]:
+    """The ONNX bytes of a file, expanded as the file asks, and what else it asks for."""
+    if path.suffix.lower() == ".onnx":
+        try:
+            return path.read_bytes(), _Wishes()
+        except OSError as error:
+            remedy = "Check the path."
+            raise FileError(path, f"cannot be read ({error.strerror})", remedy) from error
+    if path.suffix.lower() != ".tsr":
+        raise FileError(path, "is neither a .tsr nor an .onnx file", "Export it first.")
+    from tersor.store.expand import expand_weights, strip_activation_rounding
+    from tersor.store.model import load_model
+
+    model, meta = load_model(path)
+    wishes = _wishes_of(meta)
+    if wishes.expand is not None:
+        model = expand_weights(model)
+    if wishes.expand == "all":
+        model = strip_activation_rounding(model)
+    return model, wishes
+
+
+def _wishes_of(meta: Mapping[str, object]) -> _Wishes:
+    """The table `run` of a file's notes, checked.
+
+    Raises:
+        FormatError: It is not a table of texts, or asks for an unknown expansion.
+    """
+    table = meta.get("run") or {}
+    if not isinstance(table, dict):
+        raise FormatError("The note `run` is not a table", offset=0)
+    fields = {key: table.get(key) for key in ("engine", "precision", "expand")}
+    for key, value in fields.items():
+        if value is not None and not isinstance(value, str):
+            raise FormatError(f"The note `run.{key}` is not a text", offset=0)
+    if fields["expand"] not in _EXPANSIONS:
+        raise FormatError(f"Unknown expansion {fields['expand']!r}", offset=0)
+    return _Wishes(**fields)
+
+
+def _candidates(engine: str | None, wish: str | None, reasons: list[str]) -> Iterator[str]:
+    """Names of engines to try in order; why a wish is not met goes to `reasons`."""
+    if engine is not None:
+        yield engine
+        return
+    if wish is not None:
+        if wish in engines.available():
+            yield wish
+        else:
+            reasons.append(f"The file asks for engine {wish}, which is not here.")
+    yield from (name for name in _PREFERRED if name != wish and name in engines.available())
+
+
+def _affordable(engine: str, wishes: _Wishes, reasons: list[str]) -> str:
+    """The precision that the file asks for, if it was for this engine and is here."""
+    if wishes.precision in (None, "f32") or engine != wishes.engine:
+        return "f32"
+    if wishes.precision in engines.find(engine).precisions():
+        return str(wishes.precision)
+    reasons.append(f"The file asks for {wishes.precision}, which {engine} does not have here.")
+    return "f32"

@@ -266,6 +266,8 @@ def _candidate(name, engine, precision, median, drop, why_not):
         "allowed": drop is None or drop <= 0.5,
         "chosen": why_not is None,
         "why_not": why_not,
-        "kernels": {k: n for k, n in kernels.items() if n} if ran and engine != "torch" else {},
+        "kernels": {k: n for k, n in kernels.items() if n}
+        if ran and engine != "torch"
+        else {},
         "quiet": True,
     }

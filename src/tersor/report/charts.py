@@ -164,12 +164,12 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """The chart of the metric's loss: interval, estimate, zero, limit."""
+    """The chart of the metric's loss: interval, estimate, limit; `zero` is the original."""
 
     low: float
     high: float
     value: Mark
-    zero: Mark
+    zero: float
     limit: Mark | None
     ticks: list[tuple[float, str]]
 
@@ -187,17 +187,16 @@ def loss(report: Report) -> Loss | None:
 
     def mark(value: float, text: str) -> Mark:
         at = axis.at(value * scale)
-        return Mark(at, text, "start" if at < 25 else "end" if at > 75 else "middle")
+        return Mark(at, text, "start" if at < 35 else "end" if at > 65 else "middle")
 
-    said = f"{words.drop_words(report)} ({words.drop_interval(report)})"
     allowed = None
     if limit is not None:
         allowed = mark(limit, f"allowed: {words.difference_text(report, limit)}")
     return Loss(
         axis.at(low * scale),
         axis.at(high * scale),
-        mark(drop["value"], said),
-        mark(0.0, "like the original"),
+        mark(drop["value"], words.drop_words(report)),
+        axis.at(0.0),
         allowed,
         [(axis.at(v), f"{v:g}") for v in axis.ticks()],
     )

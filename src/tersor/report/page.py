@@ -8,6 +8,7 @@ the one style sheet that are written here, by their hashes.
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib import resources
 from typing import Any
@@ -20,16 +21,32 @@ from tersor.report.document import Report, Skipped, normal
 from tersor.report.plain import plain, printable
 from tersor.report.recipe_text import to_toml
 
-LAYERS = 500  # rows of the table; the largest layers are shown
-_CANDIDATES = 200
-_GROUPS = 100  # reasons for skipping
-_FACTS = 60  # entries of a free table, as of the machine
-_TEXT = 400  # characters of one value
-_RECIPE = 20_000  # characters
+MAX_BYTES = 1_500_000
+_ITEMS = 60  # of a list in a free table
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much of a document is shown.
+
+    Attributes:
+        rows: Of each table; of layers, the largest.
+        facts: Entries of each short list.
+        text: Characters of one value.
+        block: Characters of the command, and of the recipe.
+    """
+
+    rows: int
+    facts: int
+    text: int
+    block: int
+
+
+LIMITS = (Limits(500, 60, 400, 20_000), Limits(200, 30, 80, 5000), Limits(50, 15, 20, 1000))
 
 
 def to_html(document: Mapping[str, object]) -> str:
-    """The page of one document, under 1.5 MB.
+    """The page of one document, under 1.5 MB: where all does not fit, less is shown.
 
     Args:
         document: See `tersor.report.document`.
@@ -38,21 +55,26 @@ def to_html(document: Mapping[str, object]) -> str:
         InputError: The document is not valid.
     """
     report = normal(document)
-    template = _environment(report).from_string(_file("template.html"))
-    return template.render(_values(report))
+    page = ""
+    for limits in LIMITS:
+        template = _environment(report, limits).from_string(_file("template.html"))
+        page = template.render(_values(report, limits))
+        if len(page.encode()) < MAX_BYTES:
+            break
+    return page
 
 
 def _file(name: str) -> str:
     return resources.files("tersor.report").joinpath(name).read_text("utf-8")
 
 
-def _environment(report: Report) -> Environment:
+def _environment(report: Report, limits: Limits) -> Environment:
     environment = Environment(
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_finalize,
+        finalize=partial(_finalize, limit=limits.text),
     )
     environment.filters.update(
         bytes=units.bytes_text,
@@ -75,16 +97,13 @@ def _environment(report: Report) -> Environment:
     return environment
 
 
-def _finalize(value: object) -> object:
+def _finalize(value: object, *, limit: int) -> object:
     """Every value that the template writes passes here, before it is escaped."""
-    return plain(value, _TEXT) if isinstance(value, str) and not _is_safe(value) else value
+    is_raw = isinstance(value, str) and not isinstance(value, Markup)
+    return plain(value, limit) if is_raw else value
 
 
-def _is_safe(value: object) -> bool:
-    return isinstance(value, Markup)
-
-
-def _values(report: Report) -> dict[str, Any]:
+def _values(report: Report, limits: Limits) -> dict[str, Any]:
     """What the template needs, by name."""
     return {
         "r": report,
@@ -93,9 +112,9 @@ def _values(report: Report) -> dict[str, Any]:
         "name": report.get("model", "Compressed model"),
         **_page(),
         **_headline(report),
-        **_charts(report),
-        **_layers(report),
-        **_background(report),
+        **_charts(report, limits),
+        **_layers(report, limits),
+        **_background(report, limits),
     }
 
 
@@ -141,11 +160,11 @@ def _agreement(report: Report) -> str:
     return units.percent_text(report["agreement"])
 
 
-def _charts(report: Report) -> dict[str, Any]:
+def _charts(report: Report, limits: Limits) -> dict[str, Any]:
     shown = words.candidates_in_order(report)
-    hidden = len(shown) - _CANDIDATES
+    hidden = len(shown) - limits.rows
     some = report.copy()
-    some["candidates"] = shown[:_CANDIDATES]
+    some["candidates"] = shown[: limits.rows]
     memory = [x.get("peak_memory_bytes") for x in (report["original"], report["compressed"])]
     known = [units.bytes_text(size) for size in memory if size is not None]
     return {
@@ -159,8 +178,8 @@ def _charts(report: Report) -> dict[str, Any]:
     }
 
 
-def _layers(report: Report) -> dict[str, Any]:
-    shown, hidden = words.largest(report["layers"], LAYERS)
+def _layers(report: Report, limits: Limits) -> dict[str, Any]:
+    shown, hidden = words.largest(report["layers"], limits.rows)
     before, after = words.bytes_of(report["layers"])
     rest_before, rest_after = (units.bytes_text(count) for count in words.bytes_of(hidden))
     omitted = f"{len(hidden)} smaller layers, {rest_before} before and {rest_after} after, "
@@ -169,9 +188,9 @@ def _layers(report: Report) -> dict[str, Any]:
         skipped.setdefault(one["layer"], []).append(one)
     return {
         "layers": shown,
-        "omitted_layers": f"{omitted} are only in report.json. " if hidden else "",
+        "omitted_layers": f"{omitted} are only in report.json." if hidden else "",
         "skipped": {name: found[:3] for name, found in skipped.items()},
-        "groups": words.skipped_groups(report)[:_GROUPS],
+        "groups": words.skipped_groups(report)[: limits.rows],
         "most_bytes": max((layer["bytes_before"] for layer in shown), default=0),
         "most_db": max((layer["sqnr_db"] or 0.0 for layer in shown), default=0.0),
         "total_before": before,
@@ -179,30 +198,32 @@ def _layers(report: Report) -> dict[str, Any]:
     }
 
 
-def _background(report: Report) -> dict[str, Any]:
+def _background(report: Report, limits: Limits) -> dict[str, Any]:
     """What is needed to judge the figures, and to get them again."""
     versions = [("tersor", report["version"])]
     versions += [(k, v or "not installed") for k, v in report["engines"].items()]
     times = [("all", units.seconds_text(report["seconds"]))]
     times += [(p["name"], units.seconds_text(p["seconds"])) for p in report["phases"]]
-    recipe = to_toml(report["recipe"])[:_RECIPE]
     return {
-        "outputs": [(k, units.db_text(v)) for k, v in report["sqnr_db"].items()][:_FACTS],
+        "outputs": [(k, units.db_text(v)) for k, v in report["sqnr_db"].items()][
+            : limits.facts
+        ],
         "worst": words.worst_words(report),
-        "verify": list(_flat(report["verify"]))[:_FACTS],
+        "verify": list(_flat(report["verify"]))[: limits.facts],
         "data": words.data_words(report),
-        "command": _block(report.get("command", "")),
-        "recipe": _block(recipe),
-        "machine": list(_flat(report["machine"]))[:_FACTS],
-        "versions": versions[:_FACTS],
-        "times": times[:_FACTS],
+        "command": _block(report.get("command", ""), limits.block),
+        "recipe": _block(to_toml(report["recipe"]), limits.block),
+        "machine": list(_flat(report["machine"]))[: limits.facts],
+        "versions": versions[: limits.facts],
+        "times": times[: limits.facts],
         "quietness": words.quiet_words(report),
     }
 
 
-def _block(text: str) -> Markup:
+def _block(text: str, limit: int) -> Markup:
     """Text of several lines, escaped."""
-    return escape("\n".join(printable(line) for line in text[:_RECIPE].split("\n")))
+    shown = text if len(text) <= limit else f"{text[:limit]}\n..."
+    return escape("\n".join(printable(line) for line in shown.split("\n")))
 
 
 def _flat(table: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
@@ -214,6 +235,6 @@ def _flat(table: Mapping[str, object], above: str = "") -> Iterable[tuple[str, s
         elif key.endswith("_bytes") and isinstance(value, int | float):
             yield name.removesuffix(" bytes"), units.bytes_text(value)
         elif isinstance(value, list):
-            yield name, ", ".join(words.loose(item) for item in value[:_FACTS]) or "none"
+            yield name, ", ".join(words.loose(item) for item in value[:_ITEMS]) or "none"
         else:
             yield name, words.loose(value)

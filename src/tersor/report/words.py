@@ -40,7 +40,7 @@ def drop_words(report: Report) -> str:
     """As in "0.07 pp worse"."""
     drop = report["drop_pp"]["value"]
     if drop == 0 or (is_fraction(report) and round(drop, 2) == 0):
-        return "no change"
+        return "unchanged"
     return f"{difference_text(report, abs(drop))} {'worse' if drop > 0 else 'better'}"
 
 

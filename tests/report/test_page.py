@@ -1,0 +1,230 @@
+"""The page: whole, closed, bounded, readable, and deaf to what names say."""
+
+import base64
+import hashlib
+import re
+from html.parser import HTMLParser
+from importlib import resources
+
+import pytest
+import report_factory
+
+from tersor.errors import InputError
+from tersor.report.page import LIMITS, to_html
+
+VOID = {"meta", "link", "br", "img", "hr", "input"}
+ATTACK = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Tags, attributes and text; complains of tags that do not match."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.tags, self.attributes, self.words = [], [], [], []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append(tag)
+        self.attributes += [(tag, *pair) for pair in attrs]
+
+    def handle_endtag(self, tag):
+        assert self.open
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if not self.open or self.open[-1] not in {"script", "style"}:
+            self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).split())
+
+
+FIGURES = [
+    "4.3x smaller, 2.6x faster, top-1 accuracy 0.07 pp worse.",
+    "Budget met (size 4x, latency 2x, drop 0.5pp)",
+    "1.16 MB", "270.9 kB", "318.2 kB", "1.12 ms", "0.431 ms",
+    "quartiles 1.09 to 1.15 ms", "quartiles 0.424 to 0.447 ms", "batch 1, threads 2",
+    "91.62 %", "91.55 %", "-0.08 to 0.22 pp", "91.06 to 92.15 %", "99.11 %",
+    "allowed: 0.50 pp",
+    "1.63x faster than the original at its fastest",
+    "drop 1.34 pp exceeds the allowed 0.50 pp", "20 int8, 1 f32, 14 other",
+    "skipped by quantize.static: it alone makes 41 % of the noise",
+    "44.0 dB", "147.7 kB", "34.8 kB", "258.9 kB", "31.4 dB", "test sample 4719",
+    "512 samples: looked at by the methods", "2048 samples", "10000 samples",
+    "tersor compress resnet20.onnx --data train.npz",
+    '[[step]] method = "quantize.static"',
+    "Intel(R) Xeon(R) Processor @ 2.50GHz", "8.24 GB", "avx512_vnni", "openvino 2025.2.0",
+    "workshop to engine: largest difference 0.0312",
+    "48.2 s", "calibrate and quantize 5.9 s", "they took next to none",
+    "original 84.21 MB, compressed 61.21 MB",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page():
+    return Page(to_html(report_factory.document()))
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_the_figures_are_there(page, figure):
+    assert figure in page.text
+
+
+@pytest.mark.parametrize(
+    "make", [report_factory.document, report_factory.missed, report_factory.unchanged]
+)
+def test_tags_match_and_ids_are_unique(make):
+    page = Page(to_html(make()))
+    ids = [value for _, name, value in page.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    named = [v for _, name, v in page.attributes if name == "aria-labelledby"]
+    assert {part for value in named for part in value.split()} <= set(ids)
+    assert page.tags.count("h1") == 1
+
+
+def test_a_missed_budget_noise_and_missing_labels_are_told():
+    text = Page(to_html(report_factory.missed())).text
+    assert "Budget missed (asked: size 10x, latency 2x, drop 0.1pp)" in text
+    assert "size: asked 10x, got 4.27x. int8 gives at most 4x" in text
+    assert "It is more than the 0.10 pp allowed." in text
+    assert "No labels were given: the original model is the judge." in text
+    assert "Other processes took processor time" in text
+    assert "0.431 ms *" in text.replace("ms*", "ms *")
+    assert "Timed while other processes ran" in text
+
+
+def test_several_batch_sizes_give_several_charts():
+    document = report_factory.document()
+    document["candidates"][0]["batch"] = 16
+    page = Page(to_html(document))
+    assert "Batch 1 " in page.text
+    assert "Batch 16 " in page.text
+
+
+@pytest.mark.parametrize("attack", [ATTACK, '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}"])
+def test_names_are_shown_and_never_become_tags_or_code(attack):
+    harmless = Page(to_html(report_factory.hostile("Name")))
+    page = Page(to_html(report_factory.hostile(attack)))
+    assert page.tags == harmless.tags
+    assert [a[:2] for a in page.attributes] == [a[:2] for a in harmless.attributes]
+    assert page.text.count(attack) == harmless.text.count("Name")
+
+
+def test_invisible_characters_are_replaced():
+    text = to_html(report_factory.hostile("a\x00\x1b\u202e\udc80b"))
+    assert "a????b" in text
+    assert text.encode("utf-8")
+
+
+def test_nothing_is_loaded_from_anywhere():
+    text = to_html(report_factory.document())
+    page = Page(text)
+    loading = {"src", "href", "xlink:href", "action", "data", "poster", "srcset", "background"}
+    assert not [a for a in page.attributes if a[1] in loading]
+    assert not re.search(r"https?:|//www|url\(|@import|javascript:", text)
+    assert {"link", "iframe", "object", "embed", "img", "form"}.isdisjoint(page.tags)
+
+
+def test_the_policy_allows_only_the_style_and_the_script_of_the_page():
+    text = to_html(report_factory.hostile(ATTACK))
+    policy = next(v for _, n, v in Page(text).attributes if n == "content" and "src" in v)
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    for tag in ("style", "script"):
+        (inside,) = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(inside.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+    assert not [a for a in Page(text).attributes if a[1] == "style" or a[1].startswith("on")]
+
+
+def test_the_page_of_a_small_network_is_small():
+    assert len(to_html(report_factory.document()).encode()) < 100_000
+
+
+def test_the_page_of_500_layers_holds_them_all():
+    document = report_factory.document()
+    document["layers"] = [
+        {**document["layers"][i % 21], "name": f"features.stage{i}.block.convolution"}
+        for i in range(500)
+    ]
+    text = to_html(document)
+    assert len(text.encode()) < 1_000_000
+    assert all(f">features.stage{i}.block.convolution<" in text for i in range(500))
+
+
+def test_no_document_makes_a_page_of_more_than_1_5_mb():
+    document = report_factory.hostile("&<>\"'" * 20_000)
+    document["layers"] = document["layers"] * 200
+    document["candidates"] = document["candidates"] * 50
+    document["skipped"] = [
+        {**document["skipped"][0], "layer": str(i), "reason": f"{i}" + "&" * 10_000}
+        for i in range(2000)
+    ]
+    for table in ("machine", "verify", "engines", "sqnr_db", "recipe"):
+        value = 1.0 if table == "sqnr_db" else "&" * 100_000
+        document[table] = {f"{i}" + "&" * 1000: value for i in range(500)}
+    document["phases"] = [{"name": "&" * 1000, "seconds": 1.0}] * 1000
+    assert len(to_html(document).encode()) < 1_500_000
+
+
+def test_the_largest_layers_are_shown_and_the_rest_is_summed_up():
+    document = report_factory.document()
+    one = document["layers"][0]
+    document["layers"] = [
+        {**one, "name": f"block{i}", "bytes_before": 1000 + i, "bytes_after": 10}
+        for i in range(LIMITS[0].rows + 3)
+    ]
+    text = Page(to_html(document)).text
+    assert "3 smaller layers, 3.0 kB before and 30 B after, are only in report.json." in text
+    assert "block3 " in text
+    assert "block2 " not in text
+
+
+def test_same_document_same_page():
+    assert to_html(report_factory.document()) == to_html(report_factory.document())
+
+
+def test_an_invalid_document_is_refused():
+    with pytest.raises(InputError, match=r"^version in the report"):
+        to_html({})
+
+
+def colours():
+    """The colours by name, for light and dark, from the style sheet."""
+    style = resources.files("tersor.report").joinpath("style.css").read_text("utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    return {
+        mode: dict(re.findall(r"--(\w+): (#\w{6});", block))
+        for mode, block in zip(("light", "dark", "print"), blocks, strict=True)
+    }
+
+
+def luminance(colour):
+    """Relative luminance: WCAG 2.2, from the definition."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("mode", ["light", "dark", "print"])
+@pytest.mark.parametrize("ground", ["bg", "panel"])
+@pytest.mark.parametrize("ink", ["ink", "muted", "accent", "warn"])
+def test_text_has_a_contrast_of_at_least_4_5(mode, ground, ink):
+    pair = sorted((luminance(colours()[mode][name]) for name in (ground, ink)), reverse=True)
+    assert (pair[0] + 0.05) / (pair[1] + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize("mode", ["light", "dark", "print"])
+@pytest.mark.parametrize("drawn", ["accent", "mid", "warn"])
+def test_lines_that_mean_something_have_a_contrast_of_at_least_3(mode, drawn):
+    pair = sorted((luminance(colours()[mode][name]) for name in ("bg", drawn)), reverse=True)
+    assert (pair[0] + 0.05) / (pair[1] + 0.05) >= 3

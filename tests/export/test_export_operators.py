@@ -1,6 +1,7 @@
 """Every operator file: ONNX Runtime computes what PyTorch computes, at two batch sizes."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -8,6 +9,7 @@ from torch import nn
 
 from tersor.export import onnx as exporter
 from tersor.export.operators import OPERATORS
+from tersor.network.exported import network_of as network_of_program
 
 B = -1  # the batch: 3 when captured, then 1 and 4
 
@@ -80,6 +82,10 @@ MODULES = {
     "batch_norm1d": (lambda: nn.BatchNorm1d(6), f(B, 6)),
     "batch_norm2d-no_affine": (lambda: nn.BatchNorm2d(6, affine=False), f(B, 6, 3, 3)),
     "batch_norm3d": (lambda: nn.BatchNorm3d(2), f(B, 2, 3, 3, 3)),
+    "instance_norm-stored": (
+        lambda: nn.InstanceNorm2d(4, track_running_stats=True),
+        f(B, 4, 5, 5),
+    ),
     "instance_norm": (lambda: nn.InstanceNorm2d(4, affine=True), f(B, 4, 5, 5)),
     "layer_norm": (lambda: nn.LayerNorm((4, 5)), f(B, 3, 4, 5)),
     "layer_norm-no_affine": (lambda: nn.LayerNorm(5, elementwise_affine=False), f(B, 5)),
@@ -387,6 +393,39 @@ def test_reduction_agrees(name, agrees):
 @pytest.mark.parametrize("name", SHAPES)
 def test_change_of_shape_agrees(name, agrees):
     agrees(SHAPES[name], [f(B, 4, 5, 3)], 32)
+
+
+class Mixed(nn.Module):
+    """One of each operation that torch decomposes into others."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.batch_norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.group_norm, self.layer_norm = nn.GroupNorm(2, 4), nn.LayerNorm(4)
+        self.attention = nn.MultiheadAttention(4, 2, batch_first=True)
+        self.linear, self.plain = nn.Linear(4, 5), nn.Linear(4, 5, bias=False)
+
+    def forward(self, x):
+        x = self.group_norm(F.max_pool2d(F.hardtanh(self.batch_norm(self.conv(x))), 2))
+        x = self.layer_norm(x.flatten(2).transpose(1, 2))
+        x, _ = self.attention(x, x, x, need_weights=False)
+        rows = F.adaptive_avg_pool1d(x.transpose(1, 2), 1).flatten(1)
+        return F.softmax(self.linear(rows), -1) + F.gelu(self.plain(rows))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec")
+def test_decomposed_graph_agrees(run_onnx, assert_close):
+    module = seeded(Mixed)().eval()
+    example = torch.from_numpy(draw(f(B, 3, 8, 8), 3, np.random.default_rng(0)))
+    varying = ({0: torch.export.Dim("batch")},)
+    program = torch.export.export(module, (example,), dynamic_shapes=varying)
+    network = network_of_program(program.run_decompositions(), ["in0"], ["out"])
+    data = exact(network)
+    gemms = [n.op_type for n in onnx.load_from_string(data).graph.node].count("Gemm")
+    assert gemms >= 2
+    for batch in (1, 4):
+        feeds = {"in0": draw(f(B, 3, 8, 8), batch, np.random.default_rng(1))}
+        assert_close(run_onnx(data, feeds), network.run(feeds), 400)
 
 
 def test_at_least_110_overloads_are_covered():

@@ -109,6 +109,8 @@ class _Export:
         if isinstance(first, torch.Tensor):
             call.out = Value("", (first, torch.as_tensor(second)))
         elif isinstance(first, (list, tuple)) and isinstance(second, (list, tuple)):
+            if len(first) != len(second):
+                call.fail("gives a varying number of results")
             call.several = [Value("", pair) for pair in zip(first, second, strict=True)]
         found = OPERATORS[op_name(node)](self._writer, call)
         if isinstance(found, str):

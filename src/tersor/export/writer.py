@@ -119,6 +119,13 @@ class Writer:
         """Write a node of one output, and return the output. An empty input is left out."""
         return self.node_of(op, inputs, 1, **attributes)[0]
 
+    def transpose_of(self, value: str) -> str | None:
+        """The matrix of which `value` is the transpose, if a node made it so."""
+        for node in reversed(self.nodes):
+            if node.op == "Transpose" and node.outputs == [value]:
+                return node.inputs[0] if node.attributes["perm"] == [1, 0] else None
+        return None
+
     def node_of(
         self, op: str, inputs: Sequence[str], outputs: int, **attributes: Attribute
     ) -> list[str]:

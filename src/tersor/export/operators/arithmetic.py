@@ -27,8 +27,6 @@ def promoted(call: Call) -> torch.dtype:
     """The type in which PyTorch compares the two operands."""
     sides = [call.at(i) for i in (0, 1)]
     known = [o.probes[0] if isinstance(o, (Value, Size)) else o for o in sides]
-    if not all(isinstance(o, (torch.Tensor, int, float)) for o in known):
-        call.fail("has an operand that is neither tensor nor number")
     dtype: torch.dtype = torch.result_type(*known)  # type: ignore[call-overload]
     return dtype
 

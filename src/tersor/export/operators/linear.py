@@ -40,7 +40,18 @@ def addmm(w: Writer, call: Call) -> str:
     c, a, b = call.value("self"), call.value("mat1"), call.value("mat2")
     scales = {"alpha": float(call.number("alpha")), "beta": float(call.number("beta"))}
     wanted = {key: value for key, value in scales.items() if value != 1.0}
+    plain = w.transpose_of(b.name)
+    if plain is not None:
+        return w.node("Gemm", a.name, plain, c.name, transB=1, **wanted)
     return w.node("Gemm", a.name, b.name, c.name, **wanted)
+
+
+def mm(w: Writer, call: Call) -> str:
+    """A (N, K) times b (K, M); a b that was transposed for this is taken as it was."""
+    plain = w.transpose_of(call.y.name)
+    if plain is not None and call.x.is_float:
+        return w.node("Gemm", call.x.name, plain, transB=1)
+    return matmul(w, call)
 
 
 def baddbmm(w: Writer, call: Call) -> str:
@@ -72,7 +83,7 @@ def outer(w: Writer, call: Call) -> str:
 OPERATORS = {
     "aten.linear.default": linear,
     "aten.matmul.default": matmul,
-    "aten.mm.default": matmul,
+    "aten.mm.default": mm,
     "aten.bmm.default": matmul,
     "aten.mv.default": matmul,
     "aten.dot.default": matmul,

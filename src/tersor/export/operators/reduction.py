@@ -114,10 +114,24 @@ def bessel(call: Call, axes: list[int]) -> float:
 def norm(w: Writer, call: Call) -> str:
     """The root of the sum of squares, or the sum of absolute values."""
     order = call.get_or("ord", call.get_or("p"))
-    ops = {None: "ReduceL2", 2: "ReduceL2", 1: "ReduceL1"}
-    if order not in ops:
+    x, axes = operand(w, call), axes_of(call)
+    if order == 1:
+        return write_sum(w, w.node("Abs", x), axes, kept(call))
+    if order not in {None, 2}:
         call.fail(f"has order {order}")
-    return w.node(ops[order], operand(w, call), axes=axes_of(call), keepdims=kept(call))
+    return w.node("ReduceL2", x, axes=axes, keepdims=kept(call))
+
+
+def logsumexp(w: Writer, call: Call) -> str:
+    """log(sum(exp(x - m))) + m, where m is the maximum.
+
+    ReduceLogSumExp would do, but OpenVINO 2026 ignores its axes at this opset.
+    """
+    x, axes = operand(w, call), axes_of(call)
+    largest = w.node("ReduceMax", x, axes=axes, keepdims=1)
+    total = write_sum(w, w.node("Exp", w.node("Sub", x, largest)), axes, 1)
+    result = w.node("Add", w.node("Log", total), largest)
+    return result if kept(call) else w.node("Squeeze", result, w.ints(axes, "axes"))
 
 
 def every(op: str) -> Write:
@@ -151,7 +165,7 @@ OPERATORS: dict[str, Callable[[Writer, Call], object]] = {
     "aten.argmin.default": position("ArgMin"),
     "aten.prod.default": reduce("ReduceProd"),
     "aten.prod.dim_int": reduce("ReduceProd"),
-    "aten.logsumexp.default": reduce("ReduceLogSumExp"),
+    "aten.logsumexp.default": logsumexp,
     "aten.cumsum.default": cumsum,
     "aten.var.correction": spread(root=False),
     "aten.var.default": spread(root=False),

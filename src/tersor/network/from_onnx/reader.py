@@ -256,7 +256,7 @@ class _Reader:
             seen = builder.shape(value)
             ports.append(output_port(info, seen, builder.example(value).dtype, f"dim_{i}_"))
         builder.graph.output(tuple(results))
-        builder.graph.eliminate_dead_code()
+        builder.graph.eliminate_dead_code(lambda node: node.op in {"placeholder", "output"})
         module = fx.GraphModule(builder.root, builder.graph)
         return Network(module, inputs, tuple(ports))
 

@@ -13,6 +13,7 @@ from torch import fx, nn
 from torch.fx.node import map_aggregate
 
 from tersor.network.from_onnx.names import Paths, readable
+from tersor.network.from_onnx.quick import quick
 from tersor.network.from_onnx.values import Constant, Size, Tensor
 
 _FOLDED_MOST = 1 << 16  # elements
@@ -170,7 +171,9 @@ class Builder:
         def look(leaf: Any) -> Any:
             return self._seen[leaf][world] if isinstance(leaf, fx.Node) else leaf
 
-        return _run(target, *map_aggregate((args, kwargs), look), on_meta=True)
+        call = map_aggregate((args, kwargs), look)
+        known = quick(target, *call)
+        return _run(target, *call, on_meta=True) if known is None else known
 
     def _note(self, node: fx.Node, seen: tuple[Any, ...]) -> fx.Node:
         self._seen[node] = seen

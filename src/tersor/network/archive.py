@@ -68,7 +68,7 @@ def read_program(path: Path) -> ExportedProgram:
     except OSError as error:
         problem = f"cannot be read: {error.strerror or error}"
         raise FileError(path, problem, "Give a readable .pt2 file.") from error
-    except (zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError, RuntimeError) as error:
         raise FormatError(f"no whole zip archive ({error})", offset=0) from error
 
 
@@ -81,8 +81,6 @@ class _Reader:
         self.offset = 0
         if len(entries) > _MOST_RECORDS:
             self.refuse(f"{len(entries)} records")
-        if sum(e.file_size for e in entries) > size:
-            self.refuse("records larger than the file")
         self.records = {e.filename.partition("/")[2]: e for e in entries}
         if "models/model.json" not in self.records:
             self.refuse("no models/model.json: not written by torch.export.save")
@@ -92,6 +90,8 @@ class _Reader:
                 self.refuse(f"native code {name!r}")
             if entry.compress_type != zipfile.ZIP_STORED:
                 self.refuse(f"compressed record {name!r}")
+        if sum(e.file_size for e in entries) > size:
+            self.refuse("records larger than the file")
 
     def refuse(self, problem: str) -> NoReturn:
         """Refuse the archive.
@@ -187,7 +187,14 @@ class _Reader:
                 if key not in known:
                     known[key] = self.tensor(kind, name, entry, storages)
                 made[name] = known[key]
-        except (KeyError, TypeError, AttributeError, RuntimeError, ValueError) as error:
+        except (
+            KeyError,
+            TypeError,
+            AttributeError,
+            RuntimeError,
+            ValueError,
+            OverflowError,
+        ) as error:
             if isinstance(error, FormatError):
                 raise
             self.refuse(f"{kind} are described wrongly ({type(error).__name__}: {error})")
@@ -216,7 +223,10 @@ class _Reader:
             )
         storage = storages[record]
         last = start + sum((n - 1) * s for n, s in zip(sizes, strides, strict=True))
-        if math.prod(sizes) and (storage.dtype != dtype or last >= storage.numel()):
+        most = storage.numel()
+        if math.prod(sizes) and (
+            storage.dtype != dtype or max(last, math.prod(sizes) - 1) >= most
+        ):
             self.refuse(f"{name} reaches past its record")
         if math.prod(sizes) == 0:
             return torch.empty(sizes, dtype=dtype)

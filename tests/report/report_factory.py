@@ -171,6 +171,7 @@ def hostile(text):
     for table in ("engines", "verify", "machine", "recipe"):
         result[table] = {text: text}
     result["sqnr_db"] = {text: 30.0}
+    result["drop"], result["drop_pp"] = {"value": 0.1, "low": 0.0, "high": 0.2}, None
     return result
 
 

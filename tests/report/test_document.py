@@ -45,7 +45,9 @@ def test_every_missing_key_is_named(key):
 
 @pytest.mark.parametrize("key", sorted(Report.__optional_keys__))
 def test_optional_keys_may_be_missing(key):
-    assert key not in validate(without(key))
+    document = {**report_factory.document(), "drop": None}
+    del document[key]
+    assert key not in validate(document)
 
 
 @pytest.mark.parametrize(

@@ -150,9 +150,11 @@ def test_a_metric_that_is_no_fraction_is_shown_in_its_own_unit():
     document = report_factory.document()
     for side in ("original", "compressed"):
         document[side]["metric"].update(name="mse", value=0.25, low=0.2, high=0.3)
-    document["drop_pp"] = {"value": 0.5, "low": 0.25, "high": 0.75}
+    document["drop_pp"] = None
+    document["drop"] = {"value": 0.005, "low": 0.0025, "high": 0.0075}
     text = printed(document)
-    assert "0.005 worse" in text
+    assert "mse 0.005 worse" in text
+    assert "0.9153" in text  # of the chosen candidate, where others have their loss
     assert "0.0025 to 0.0075" in text
     assert "pp worse" not in text
 
@@ -160,3 +162,21 @@ def test_a_metric_that_is_no_fraction_is_shown_in_its_own_unit():
 def test_an_invalid_document_is_refused():
     with pytest.raises(InputError, match=r"^version in the report"):
         render({})
+
+
+def test_figures_stay_whole_where_names_need_all_the_room():
+    document = report_factory.document()
+    for one in document["candidates"]:
+        one["name"] = "a_model_with_a_long_name"
+    for layer in document["layers"]:
+        layer["name"] = "a.layer.with.a.very.long.name." + layer["name"]
+    text = printed(document, 80)
+    for figure in ("0.431", "0.424-0.447", "2.6x", "1.34 pp", "147.7 kB", "44.0 dB"):
+        assert figure in text.partition("Candidates")[2]
+
+
+def test_a_metric_that_was_not_compared_is_said_to_be_so():
+    document = report_factory.document()
+    document["drop_pp"] = None
+    assert "top-1 accuracy not compared" in printed(document)
+    assert "uncertainty of the difference is not known" in printed(document)

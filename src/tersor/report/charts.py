@@ -176,30 +176,28 @@ class Loss:
 
 def loss(report: Report) -> Loss | None:
     """The chart of the loss; None if its interval is not known."""
-    drop, limit = report["drop_pp"], report["budget"].get("allowed_drop_pp")
-    low, high = drop["low"], drop["high"]
-    if low is None or high is None:
+    drop = words.difference(report)
+    if drop is None or drop["low"] is None or drop["high"] is None:
         return None
-    ends = [low, high, drop["value"], 0.0, *([] if limit is None else [limit])]
-    scale = 1.0 if words.is_fraction(report) else 0.01
+    limit = report["budget"].get("allowed_drop_pp") if words.is_fraction(report) else None
+    ends = [drop["low"], drop["high"], drop["value"], 0.0, *([] if limit is None else [limit])]
     room = 0.12 * (max(ends) - min(ends)) or 0.1
-    axis = Axis((min(ends) - room) * scale, (max(ends) + room) * scale)
-
-    def mark(value: float, text: str) -> Mark:
-        at = axis.at(value * scale)
-        return Mark(at, text, "start" if at < 35 else "end" if at > 65 else "middle")
-
+    axis = Axis(min(ends) - room, max(ends) + room)
     allowed = None
     if limit is not None:
-        allowed = mark(limit, f"allowed: {words.difference_text(report, limit)}")
+        allowed = _mark(axis.at(limit), f"allowed: {units.pp_text(limit)}")
     return Loss(
-        axis.at(low * scale),
-        axis.at(high * scale),
-        mark(drop["value"], words.drop_words(report)),
+        axis.at(drop["low"]),
+        axis.at(drop["high"]),
+        _mark(axis.at(drop["value"]), words.drop_words(report)),
         axis.at(0.0),
         allowed,
         [(axis.at(v), f"{v:g}") for v in axis.ticks()],
     )
+
+
+def _mark(at: float, text: str) -> Mark:
+    return Mark(at, text, "start" if at < 35 else "end" if at > 65 else "middle")
 
 
 def share_of(value: float | None, largest: float) -> float:

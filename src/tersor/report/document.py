@@ -14,16 +14,14 @@ from typing import NotRequired, TypedDict, cast
 
 from tersor.report.schema import check, ordered
 
-FRACTIONS = ("top1", "top5", "agreement")  # metrics that are a fraction of the samples
-
 
 class Metric(TypedDict):
     """How well a model does.
 
     Attributes:
         name: "top1", "top5", "agreement", "mse", or the name of the user's function.
-        value: Fraction of 1 for the names in FRACTIONS, else in the metric's own unit.
-        low, high: 95 % confidence interval of `value`.
+        value: A fraction of 1 where the metric counts samples, else in the metric's own unit.
+        low, high: 95 % confidence interval of `value`; null if too few samples give none.
         samples: Number of test samples.
     """
 
@@ -66,10 +64,10 @@ class Compressed(TypedDict):
 
 
 class Drop(TypedDict):
-    """How much worse the result's metric is, times 100; below 0 it is better.
+    """How much worse the result's metric is; below 0 it is better.
 
-    For a metric that is a fraction these are percentage points. `low` and `high` bound
-    the difference, at 95 %, on paired samples.
+    `low` and `high` bound the difference, at 95 %, on paired samples; null if too few samples
+    give no bound.
     """
 
     value: float
@@ -170,7 +168,9 @@ class Candidate(TypedDict):
         median_ms, q1_ms, q3_ms: Of its runs; null if the engine refused the model.
         ratio_to_original: Median of the original's fastest float32 run / this median, at the
             same batch.
-        metric_value, drop_pp: On the validation samples; null if not measured.
+        metric_value: On the validation samples; null if not measured.
+        drop_pp: The same against the original's, in percentage points; null if not measured,
+            or if the metric is no fraction.
         allowed: False if it breaks the accuracy limit.
         chosen: True for the winner.
         why_not: Why it was not chosen; null for the winner.
@@ -206,6 +206,9 @@ class Report(TypedDict):
     """The whole document.
 
     Attributes:
+        drop_pp: In percentage points, where the metric is a fraction of the samples; null
+            for other metrics, and then all their figures are in the metric's own unit.
+        drop: The same in the metric's own unit.
         compression: original.file_bytes / compressed.file_bytes.
         speedup: original.latency.median_ms / compressed.latency.median_ms.
         speedup_over_best_original: The same against the untouched model's fastest run at any
@@ -226,7 +229,8 @@ class Report(TypedDict):
     model: NotRequired[str]
     original: Original
     compressed: Compressed
-    drop_pp: Drop
+    drop_pp: Drop | None
+    drop: NotRequired[Drop | None]
     compression: float
     speedup: float
     speedup_over_best_original: float

@@ -86,10 +86,10 @@ def _environment(report: Report, limits: Limits) -> Environment:
         shape=units.shape_text,
         share=charts.share_of,
         quartiles=lambda x: units.range_text(x["q1_ms"], x["q3_ms"]),
-        metric_text=words.metric_text,
-        metric_interval=words.metric_interval,
+        metric_text=partial(words.metric_text, report),
+        metric_interval=partial(words.metric_interval, report),
         score=partial(words.score_text, report),
-        loss=partial(words.difference_text, report),
+        loss=units.pp_text,
         kernels=words.kernel_words,
         capital=words.capital,
         sentence=words.sentence,
@@ -149,7 +149,7 @@ def _headline(report: Report) -> dict[str, Any]:
         "warnings": [line for line in warnings if line],
         "verdict": words.accuracy_verdict(report),
         "best": words.sentence(words.best_words(report)),
-        "unit": "percentage points" if words.is_fraction(report) else "the metric's own unit",
+        "is_fraction": words.is_fraction(report),
     }
 
 

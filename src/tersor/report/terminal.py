@@ -78,9 +78,9 @@ def _headline(report: Report, screen: Screen) -> Table:
     row("  quartiles", *spread, "ms")
     run_on = [plain(f"{x['engine']} {x['precision']}", 24) for x in (was, now)]
     row("  engine", *run_on, f"batch {now['batch']}, threads {now['threads']}")
-    values = words.metric_text(old["metric"]), words.metric_text(new["metric"])
+    values = [words.metric_text(report, side["metric"]) for side in (old, new)]
     row(plain(new["metric"]["name"], 14), *values, words.drop_words(report), dim=False)
-    spread = [words.metric_interval(side["metric"]) for side in (old, new)]
+    spread = [words.metric_interval(report, side["metric"]) for side in (old, new)]
     row("  95 %", *spread, f"loss {words.drop_interval(report)}")
     if new["metric"]["name"] != "agreement":
         row("agreement", "", units.percent_text(report["agreement"]), "of the test samples")
@@ -111,9 +111,11 @@ def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:
     """The race: who ran, who won, and why the others did not."""
     notes = Footnotes()
     several = len({one["batch"] for one in report["candidates"]}) > 1
+    metric = plain(report["original"]["metric"]["name"], 8)
+    last = "loss" if words.is_fraction(report) else metric
     columns = [Column(""), Column("model"), Column("engine")]
     columns += [Column("batch", right=True)] if several else []
-    columns += [Column(head, right=True) for head in ("ms", "quartiles", "speed", "loss")]
+    columns += [Column(head, right=True) for head in ("ms", "quartiles", "speed", last)]
     columns += [Column("int8 nodes", right=True)] if screen.wide else []
     columns += [Column("why not", fold=True) if screen.wide else Column("")]
     rows = Rows(screen, "Candidates, the fastest first", columns)
@@ -135,12 +137,11 @@ def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:
 def _figures(report: Report, one: Candidate) -> list[str]:
     noisy = "" if one["quiet"] or one["median_ms"] is None else "*"
     spread = units.range_text(one["q1_ms"], one["q3_ms"]).replace(" to ", "-")
-    loss = words.difference_text(report, one["drop_pp"])
     return [
         units.ms_number(one["median_ms"]) + noisy,
         spread,
         units.ratio_text(one["ratio_to_original"]),
-        loss,
+        words.loss_or_score(report, one),
     ]
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tersor.report.document import FRACTIONS, Candidate, LayerResult, Metric, Report
+from tersor.report.document import Candidate, Drop, LayerResult, Metric, Report
 from tersor.report.plain import plain
 from tersor.report.units import NOTHING, db_text, known, percent_text, pp_text, ratio_text
 
@@ -38,7 +38,10 @@ def speed_words(report: Report) -> str:
 
 def drop_words(report: Report) -> str:
     """As in "0.07 pp worse"."""
-    drop = report["drop_pp"]["value"]
+    found = difference(report)
+    if found is None:
+        return "not compared"
+    drop = found["value"]
     if drop == 0 or (is_fraction(report) and round(drop, 2) == 0):
         return "unchanged"
     return f"{difference_text(report, abs(drop))} {'worse' if drop > 0 else 'better'}"
@@ -46,7 +49,12 @@ def drop_words(report: Report) -> str:
 
 def is_fraction(report: Report) -> bool:
     """True if the metric is a fraction of the samples, so that its drop is in points."""
-    return report["original"]["metric"]["name"] in FRACTIONS
+    return report["drop_pp"] is not None
+
+
+def difference(report: Report) -> Drop | None:
+    """How much worse the metric is: in points if it is a fraction, else in its own unit."""
+    return report["drop_pp"] or report.get("drop")
 
 
 def headline(report: Report) -> str:
@@ -55,16 +63,17 @@ def headline(report: Report) -> str:
     return f"{size_words(report)}, {speed_words(report)}, {metric} {drop_words(report)}"
 
 
-def difference_text(report: Report, drop_pp: float | None) -> str:
+def difference_text(report: Report, drop: float | None) -> str:
     """A drop: percentage points, or, of a metric that is no fraction, in its own unit."""
-    if drop_pp is None or is_fraction(report):
-        return pp_text(drop_pp)
-    return number_text(drop_pp / 100)
+    if drop is None or is_fraction(report):
+        return pp_text(drop)
+    return number_text(drop)
 
 
 def drop_interval(report: Report) -> str:
     """The interval of the drop, as in "-0.08 to 0.22 pp"."""
-    low, high = report["drop_pp"]["low"], report["drop_pp"]["high"]
+    found = difference(report)
+    low, high = (None, None) if found is None else (found["low"], found["high"])
     if low is None or high is None:
         return NOTHING
     first = difference_text(report, low).removesuffix(" pp")
@@ -76,29 +85,31 @@ def metric_name(metric: Metric) -> str:
     return _METRICS.get(metric["name"], plain(metric["name"]))
 
 
-def metric_text(metric: Metric) -> str:
+def metric_text(report: Report, metric: Metric) -> str:
     """The value, as in "91.62 %"."""
-    return _metric_number(metric, metric["value"])
+    return score_text(report, metric["value"])
 
 
-def metric_interval(metric: Metric) -> str:
+def metric_interval(report: Report, metric: Metric) -> str:
     """The interval, as in "91.06 to 92.15 %"."""
     low, high = metric["low"], metric["high"]
     if low is None or high is None:
         return NOTHING
-    first = _metric_number(metric, low).removesuffix(" %")
-    return f"{first} to {_metric_number(metric, high)}"
+    return f"{score_text(report, low).removesuffix(' %')} to {score_text(report, high)}"
 
 
 def score_text(report: Report, value: float | None) -> str:
-    """The metric's value of a candidate."""
-    if value is None:
-        return NOTHING
-    return _metric_number(report["original"]["metric"], value)
+    """A value of the metric, as in "91.62 %"."""
+    if value is None or is_fraction(report):
+        return percent_text(value)
+    return number_text(value)
 
 
-def _metric_number(metric: Metric, value: float) -> str:
-    return percent_text(value) if metric["name"] in FRACTIONS else number_text(value)
+def loss_or_score(report: Report, one: Candidate) -> str:
+    """A candidate's loss; its score, where the metric is no fraction."""
+    if is_fraction(report):
+        return pp_text(one["drop_pp"])
+    return score_text(report, one["metric_value"])
 
 
 def number_text(value: float) -> str:
@@ -112,11 +123,11 @@ def number_text(value: float) -> str:
 
 def accuracy_verdict(report: Report) -> str:
     """What the interval of the difference says, and how it lies to the limit."""
-    drop = report["drop_pp"]
-    low, high = drop["low"], drop["high"]
+    drop = difference(report)
     samples = report["compressed"]["metric"]["samples"]
-    if low is None or high is None:
+    if drop is None or drop["low"] is None or drop["high"] is None:
         return f"The uncertainty of the difference is not known ({samples} test samples)."
+    low, high = drop["low"], drop["high"]
     if low == high == 0:
         said = f"On all {samples} test samples together both models score the same."
     elif low > 0:
@@ -125,19 +136,18 @@ def accuracy_verdict(report: Report) -> str:
         said = f"The gain is real: {samples} test samples exclude chance (95 %)."
     else:
         said = f"{samples} test samples show no difference beyond chance (95 %)."
-    return f"{said} {_limit_words(report, high)}".strip()
+    return f"{said} {_limit_words(report, drop['value'], high)}".strip()
 
 
-def _limit_words(report: Report, high: float) -> str:
+def _limit_words(report: Report, value: float, high: float) -> str:
     allowed = report["budget"].get("allowed_drop_pp")
-    if allowed is None:
+    if allowed is None or not is_fraction(report):
         return ""
-    limit = difference_text(report, allowed)
-    if report["drop_pp"]["value"] > allowed:
+    limit = pp_text(allowed)
+    if value > allowed:
         return f"It is more than the {limit} allowed."
     if high > allowed:
-        reach = difference_text(report, high)
-        return f"Within the {limit} allowed, but a loss of {reach} is not excluded."
+        return f"Within the {limit} allowed, but a loss of {pp_text(high)} is not excluded."
     return f"The whole interval keeps the {limit} allowed."
 
 

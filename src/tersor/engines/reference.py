@@ -1,7 +1,12 @@
-"""The reference evaluator of the onnx package: slow, exact about the standard, the oracle."""
+"""The reference evaluator of the onnx package: slow, exact about the standard, the oracle.
+
+It lacks DequantizeLinear before version 19 of the standard, so that one is defined here:
+
+    y = (x - zero_point) * scale, in float32, along `axis` if scale is a vector
+"""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -16,6 +21,7 @@ from tersor.engines.engine import (
 )
 
 _NAME = "reference"
+_FIRST_DEQUANTIZE = 19
 
 
 class _Session:
@@ -27,7 +33,8 @@ class _Session:
 
         self._ends = ends_of(_NAME, model)
         try:
-            self._evaluator = ReferenceEvaluator(onnx.load_model_from_string(model))
+            proto = onnx.load_model_from_string(model)
+            self._evaluator = ReferenceEvaluator(proto, new_ops=_lacking(proto))
         except Exception as error:
             raise refusal(_NAME, "refused the model", error) from error
 
@@ -45,6 +52,28 @@ class _Session:
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """Empty: the evaluator keeps no profile."""
         return {}
+
+
+def _lacking(proto: Any) -> list[Any]:
+    """Operators that the evaluator lacks in the model's version of the standard."""
+    from onnx.reference.op_run import OpRun
+
+    class DequantizeLinear(OpRun):
+        op_domain = ""
+
+        def _run(
+            self, x: Any, scale: Any, zero: Any = None, axis: int = 1, **later: object
+        ) -> tuple[Any]:  # `later`: settings of later versions, at their defaults
+            shape = [1] * x.ndim
+            if scale.ndim == 1 and x.ndim:
+                shape[axis] = -1
+            whole = x.astype(np.int64)
+            if zero is not None:
+                whole = whole - zero.astype(np.int64).reshape(shape)
+            return (whole.astype(np.float32) * scale.reshape(shape),)
+
+    versions = [entry.version for entry in proto.opset_import if not entry.domain]
+    return [DequantizeLinear] if max(versions, default=1) < _FIRST_DEQUANTIZE else []
 
 
 class Reference:

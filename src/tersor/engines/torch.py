@@ -13,7 +13,6 @@ from tersor.engines.engine import (
     torch_threads,
     version_of,
 )
-from tersor.errors import TersorError
 
 _NAME = "torch"
 
@@ -27,7 +26,7 @@ class _Session:
         self._ends, self._threads = ends_of(_NAME, model), threads
         try:
             self._network = read(model)
-        except TersorError as error:
+        except Exception as error:
             raise refusal(_NAME, "refused the model", error) from error
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

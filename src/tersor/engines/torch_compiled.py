@@ -22,7 +22,6 @@ from tersor.engines.engine import (
     torch_threads,
     version_of,
 )
-from tersor.errors import TersorError
 
 _NAME = "torch_compiled"
 _KEPT = 4  # compiled graphs per session
@@ -40,7 +39,7 @@ class _Session:
         self._compiled: OrderedDict[Shapes, Callable[..., Any]] = OrderedDict()
         try:
             self._network = read(model)
-        except TersorError as error:
+        except Exception as error:
             raise refusal(_NAME, "refused the model", error) from error
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:

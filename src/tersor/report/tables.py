@@ -90,15 +90,12 @@ class Rows:
             pad_edge=False,
             show_edge=False,
         )
-        for i, column in enumerate(self.columns):
-            widest = max([len(column.head), *(row[0][i].cell_len for row in self.rows)])
-            fixed = column.right or not column.head
+        for column in self.columns:
             table.add_column(
                 self.screen.text(column.head),
                 justify="right" if column.right else "left",
-                no_wrap=fixed and not column.fold,
+                no_wrap=column.right or not (column.head or column.fold),
                 overflow="fold",
-                min_width=widest if fixed and not column.fold else len(column.head),
             )
         for cells, style, section in self.rows:
             table.add_row(*cells, style=style, end_section=section)

@@ -110,7 +110,7 @@ def _fold(network: Network, layer: Layer, product: fx.Node, norm: fx.Node) -> No
     bias = (factor * shift + vector("bias", 0.0)).to(weight.dtype)
     scaled = _scaled(weight.detach().double(), factor, layer)
     network.set_tensor(layer.weight, scaled.to(weight.dtype))
-    path = layer.bias or _free(network, layer.name)
+    path = layer.bias or _free(network, layer.weight)
     network.set_tensor(path, bias)
     if not layer.bias:
         product = _with_bias(network.graph, product, path)
@@ -141,10 +141,11 @@ def _scaled(weight: torch.Tensor, factor: torch.Tensor, layer: Layer) -> torch.T
     return weight * factor.reshape(shape)
 
 
-def _free(network: Network, layer: str) -> str:
-    """A name for a new bias: "<layer>.bias", or one beside it if that is taken."""
+def _free(network: Network, weight: str) -> str:
+    """A name for a new bias: "x.bias" beside "x.weight", else "<weight>_bias"."""
     names = set(network.module.state_dict(keep_vars=True))
-    candidate = f"{layer}.bias"
+    owner, _, leaf = weight.rpartition(".")
+    candidate = f"{owner}.bias" if owner and leaf == "weight" else f"{weight}_bias"
     while candidate in names:
         candidate += "_folded"
     return candidate

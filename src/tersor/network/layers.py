@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import fx
 
 from tersor.codes.code import Code
@@ -248,9 +247,3 @@ _READERS: dict[str, Callable[[fx.Node], _Parts | None]] = {
     **_each("lstm gru rnn_tanh rnn_relu", _recurrent),
     **_each("einsum", _einsum),
 }
-
-
-def is_plain(network: Network, path: str) -> bool:
-    """Whether a parameter or buffer stands under that dotted name, and not a code."""
-    owner, _, leaf = path.rpartition(".")
-    return isinstance(getattr(network.module.get_submodule(owner), leaf), torch.Tensor)

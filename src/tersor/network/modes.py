@@ -29,7 +29,7 @@ def set_training(network: Network, *, training: bool) -> Network:
     """A network that behaves as in training, or again as before.
 
     Tensors are shared: running statistics that training updates change in `network` too,
-    unless the caller made them its own (`tersor.network.network.own`).
+    unless the caller made a deep copy first.
     """
     result = network.copy()
     for node in result.graph.nodes:

@@ -31,9 +31,9 @@ import numpy as np
 import psutil
 from numpy.typing import NDArray
 
-from tersor import runtime
 from tersor.errors import EngineError, FileError, InputError, TersorError
 from tersor.machine import peak_memory_bytes
+from tersor.runtime import open as open_model
 
 Array = NDArray[np.generic]
 Rounds = list[list[list[float]]]  # [round][contestant][run], in ms
@@ -417,7 +417,7 @@ def run_once() -> None:
         feeds = {name: arrays[f"arr_{i}"] for i, name in enumerate(job["names"])}
     settings = {key: job[key] for key in ("engine", "threads", "precision")}
     try:
-        runtime.open(job["path"], **settings).run(feeds)
+        open_model(job["path"], **settings).run(feeds)
     except TersorError as error:
         sys.exit(" ".join(str(error).split()))
     sys.stdout.write(f"{peak_memory_bytes()}\n")

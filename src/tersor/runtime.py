@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor import engines, machine
+from tersor.engines import available, find
 from tersor.engines.engine import End, Ends, Session, ends_of
 from tersor.errors import DataError, EngineError, FileError, FormatError
+from tersor.machine import default_threads
 
 Array = NDArray[np.generic]
 
@@ -82,11 +83,11 @@ def open(
     """
     path = Path(path)
     model, wishes = _read(path)
-    threads = machine.default_threads() if threads is None else threads
+    threads = default_threads() if threads is None else threads
     ends = ends_of(engine or "default", model)
     reasons: list[str] = []
     for name in _candidates(engine, wishes.engine, reasons):
-        chosen = engines.find(name)
+        chosen = find(name)
         wanted = precision or _affordable(name, wishes, reasons)
         try:
             session = chosen.prepare(model, threads=threads, precision=wanted)
@@ -120,16 +121,21 @@ def _read(path: Path) -> tuple[bytes, _Wishes]:
             raise FileError(path, f"cannot be read ({error.strerror})", remedy) from error
     if path.suffix.lower() != ".tsr":
         raise FileError(path, "is neither a .tsr nor an .onnx file", "Export it first.")
-    from tersor.store.expand import expand_weights, strip_activation_rounding
     from tersor.store.model import load_model
 
     model, meta = load_model(path)
     wishes = _wishes_of(meta)
-    if wishes.expand is not None:
-        model = expand_weights(model)
-    if wishes.expand == "all":
-        model = strip_activation_rounding(model)
-    return model, wishes
+    return _expanded(model, wishes.expand), wishes
+
+
+def _expanded(model: bytes, what: str | None) -> bytes:
+    """The model with its weights as floats, or all of it, or nothing."""
+    if what is None:
+        return model
+    from tersor.store.expand import expand_weights, strip_activation_rounding
+
+    model = expand_weights(model)
+    return strip_activation_rounding(model) if what == "all" else model
 
 
 def _wishes_of(meta: Mapping[str, object]) -> _Wishes:
@@ -156,18 +162,18 @@ def _candidates(engine: str | None, wish: str | None, reasons: list[str]) -> Ite
         yield engine
         return
     if wish is not None:
-        if wish in engines.available():
+        if wish in available():
             yield wish
         else:
             reasons.append(f"The file asks for engine {wish}, which is not here.")
-    yield from (name for name in _PREFERRED if name != wish and name in engines.available())
+    yield from (name for name in _PREFERRED if name != wish and name in available())
 
 
 def _affordable(engine: str, wishes: _Wishes, reasons: list[str]) -> str:
     """The precision that the file asks for, if it was for this engine and is here."""
     if wishes.precision in (None, "f32") or engine != wishes.engine:
         return "f32"
-    if wishes.precision in engines.find(engine).precisions():
+    if wishes.precision in find(engine).precisions():
         return str(wishes.precision)
     reasons.append(f"The file asks for {wishes.precision}, which {engine} does not have here.")
     return "f32"

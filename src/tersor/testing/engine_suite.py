@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tersor import engines
+from tersor.engines import find, names
 from tersor.engines.engine import Engine
 from tersor.errors import EngineError, InputError, TersorError
 from tersor.testing import onnx_models
@@ -50,7 +50,7 @@ def error_bound(make: Callable[..., bytes], feeds: Feeds, terms: int) -> NDArray
     magnitudes, and twice for two engines: 2 * terms * eps * y.
     """
     magnitudes = {name: np.abs(a.astype(np.float32)) for name, a in feeds.items()}
-    oracle = engines.find("reference")
+    oracle = find("reference")
     (sums,) = computed(oracle, make(absolute=True), magnitudes).values()
     return sums.astype(np.float64) * float(2 * terms * np.finfo(np.float32).eps)
 
@@ -58,7 +58,7 @@ def error_bound(make: Callable[..., bytes], feeds: Feeds, terms: int) -> NDArray
 def agrees(engine: Engine, make: Callable[..., bytes], feeds: Feeds, terms: int) -> None:
     """The engine's y is within the error bound of the oracle's."""
     got = computed(engine, make(), feeds)["y"]
-    wanted = computed(engines.find("reference"), make(), feeds)["y"]
+    wanted = computed(find("reference"), make(), feeds)["y"]
     bound = error_bound(make, feeds, terms)
     assert got.shape == wanted.shape
     excess = np.abs(np.subtract(got, wanted, dtype=np.float64)) - bound
@@ -86,7 +86,7 @@ def computes_quantized_models(engine: Engine) -> None:
     """
     feeds = image(SAMPLES, onnx_models.CHANNELS)
     (got,) = computed(engine, onnx_models.quantized(), feeds).values()
-    oracle = engines.find("reference")
+    oracle = find("reference")
     (wanted,) = computed(oracle, onnx_models.quantized(), feeds).values()
     apart = np.abs(np.subtract(got, wanted, dtype=np.float64))
     steps = np.rint(apart / onnx_models.OUTPUT_STEP)
@@ -176,7 +176,7 @@ def refuses_wrong_settings(engine: Engine) -> None:
 
 
 def reports_what_it_is(engine: Engine) -> None:
-    assert engine.name in engines.names()
+    assert engine.name in names()
     assert isinstance(engine.fast, bool)
     assert isinstance(engine.eager, bool)
     assert engine.version()

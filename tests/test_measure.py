@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tersor import measure
+from tersor import engines, measure
 from tersor.errors import EngineError, FileError, InputError
 from tersor.measure import Contestant, Timing, race, ratio
 from tersor.testing import onnx_models
@@ -97,8 +97,12 @@ def test_slow_runs_count(clock):
 
 
 def test_bursts_of_quick_models_hold_many_runs(clock):
-    (found,) = race([entry(Runner(clock, 0.5))], rounds=3, monitor=Shares(0.0))
+    log = []
+    (found,) = race([entry(Runner(clock, 0.5, log=log))], rounds=3, monitor=Shares(0.0))
     assert found.runs == 3 * 4  # 2 ms / 0.5 ms
+    assert len(log) == 4 + 3 * (
+        4 + 4
+    )  # per round 2 ms uncounted, 2 ms counted
 
 
 def test_first_runs_after_a_switch_do_not_count(clock):
@@ -166,6 +170,12 @@ def test_the_deadline_bounds_the_race(clock):
     (found,) = race([entry(Runner(clock, 400.0))], seconds=2.0, monitor=Shares(0.0))
     assert found.runs == 3  # 0.8 s each, with the run that does not count
     assert found.quiet
+
+
+def test_the_deadline_ends_a_window_too(clock):
+    shares = Shares(0.0, window_s=100.0)
+    (found,) = race([entry(Runner(clock, 400.0))], seconds=2.0, monitor=shares)
+    assert found.runs == 3
 
 
 def test_one_round_is_run_however_long_it_takes(clock):
@@ -254,7 +264,7 @@ class FakeProcess:
 
 def test_share_of_others_is_busy_time_less_our_own(clock, monkeypatch):
     """2 cores, 10 s: 9 s busy, of which we 3 s, our child 2 s; 4 s of 20 s remain."""
-    fields = {"user": 0.0, "system": 0.0, "idle": 50.0, "iowait": 5.0, "guest": 0.0}
+    fields = {"user": 0.0, "system": 0.0, "idle": 50.0, "iowait": 5.0, "guest": 1.0}
     child, gone = FakeProcess(1.0), FakeProcess(0.0)
     gone.cpu_times = lambda: (_ for _ in ()).throw(measure.psutil.NoSuchProcess(1))
     own = FakeProcess(7.0, [child, gone])
@@ -267,7 +277,7 @@ def test_share_of_others_is_busy_time_less_our_own(clock, monkeypatch):
     monkeypatch.setattr(measure.psutil, "cpu_count", lambda: 2)
     monkeypatch.setattr(measure.psutil, "cpu_times", lambda: Times(**fields))
     others = measure.Others()
-    fields |= {"user": 8.0, "system": 1.0, "idle": 58.0, "iowait": 8.0}
+    fields |= {"user": 8.0, "system": 1.0, "idle": 58.0, "iowait": 8.0, "guest": 3.0}
     own.seconds, child.seconds, clock.now = 10.0, 3.0, 10.0
     assert others.share() == pytest.approx(4.0 / 20.0)
     others.start()
@@ -277,6 +287,16 @@ def test_share_of_others_is_busy_time_less_our_own(clock, monkeypatch):
 
 def test_share_of_others_is_a_fraction_on_this_machine():
     assert 0.0 <= measure.Others().share() <= 1.0
+
+
+def test_a_real_race_gives_one_timing_each():
+    session = engines.find("onnxruntime").prepare(onnx_models.relu(), threads=1)
+    feeds = {"x": np.ones((1, 4), np.float32)}
+    pair = [Contestant(name, session, feeds) for name in "ab"]
+    timings = race(pair, rounds=2, seconds=2.0)
+    assert all(0.0 < t.q1_ms <= t.median_ms <= t.q3_ms for t in timings)
+    assert len(timings[0].rounds_ms) == len(timings[1].rounds_ms) >= 1
+    assert ratio(*timings).median > 0.0
 
 
 def test_file_bytes_counts_bytes(tmp_path):

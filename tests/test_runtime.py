@@ -166,7 +166,7 @@ def refusing(name):
     return SimpleNamespace(name=name, prepare=prepare, precisions=lambda: ("f32",))
 
 
-def test_an_engine_that_refuses_is_replaced_and_said(relu_file, monkeypatch):
+def test_an_engine_that_refuses_is_replaced_and_said(relu_file, packed, monkeypatch):
     find = engines.find
     monkeypatch.setattr(HERE, lambda: ["openvino", "onnxruntime"])
     fake = {"openvino": refusing("openvino")}
@@ -174,6 +174,7 @@ def test_an_engine_that_refuses_is_replaced_and_said(relu_file, monkeypatch):
     model = runtime.open(relu_file)
     assert model.engine == "onnxruntime"
     assert model.why == "Engine openvino refused the model. Try another engine."
+    assert runtime.open(packed(engine="openvino")).why == model.why  # tried once only
     with pytest.raises(EngineError, match="openvino refused the model"):
         runtime.open(relu_file, engine="openvino")
 

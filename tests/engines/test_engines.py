@@ -166,6 +166,17 @@ def test_any_shape_fits_an_input_without_a_rank():
     assert End("x", None, "float32").misfit(np.zeros((1, 2, 3), np.float32)) is None
 
 
+def test_weights_listed_as_inputs_are_none():
+    """Files from before 2019 list every initializer among the inputs."""
+    import onnx
+
+    model = onnx.load_model_from_string(onnx_models.perceptron())
+    shape = [onnx_models.FEATURES, onnx_models.HIDDEN]
+    weight = onnx.helper.make_tensor_value_info("w1", onnx.TensorProto.FLOAT, shape)
+    model.graph.input.append(weight)
+    assert [end.name for end in ends_of("any", model.SerializeToString()).inputs] == ["x"]
+
+
 def test_only_tensors_can_be_fed():
     from onnx import TensorProto, helper
 

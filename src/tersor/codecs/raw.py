@@ -1,0 +1,31 @@
+"""No compression: the payload is the data."""
+
+from typing import ClassVar
+
+from tersor.errors import FormatError
+
+
+class Raw:
+    """Bytes as they are."""
+
+    name: ClassVar[str] = "raw"
+
+    def encode(self, data: bytes) -> bytes:
+        """See `Codec.encode`.
+
+        >>> Raw().encode(b"abc")
+        b'abc'
+        """
+        return data
+
+    def decode(self, payload: bytes, count: int) -> bytes:
+        """See `Codec.decode`."""
+        if len(payload) != count:
+            raise FormatError(
+                f"{len(payload)} raw bytes where {count} belong",
+                offset=min(len(payload), count),
+            )
+        return payload
+
+
+CODEC = Raw

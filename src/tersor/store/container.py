@@ -1,0 +1,393 @@
+"""The .tsr file: named tensors and sections, each read without the others.
+
+FORMAT.md tells the layout, and is the only place that does.
+"""
+
+import io
+import struct
+import zlib
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO
+
+from tersor import codecs
+from tersor.codecs.codec import Codec
+from tersor.codecs.zstd import Zstd
+from tersor.errors import FileError, FormatError, InputError
+from tersor.store.atomic import write_atomically
+from tersor.store.directory import (
+    Directory,
+    Entry,
+    Limits,
+    in_layout_order,
+    parse,
+    starts,
+)
+from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, from_bytes, to_bytes
+from tersor.store.layout import Item, blocks, candidates
+from tersor.store.source import Source
+
+MAGIC = b"\x89TSR"
+VERSION = 1
+KINDS = ("tensors", "model", "packed onnx", "packed safetensors")
+_FOOTER = struct.Struct("<III")
+_HEADER_BYTES = len(MAGIC) + 2
+_INLINE = 2**16  # bytes; larger sections stand in blocks
+_KEPT = 2**20  # bytes; the last decoded block is kept, if it is not larger
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """What the directory says about a tensor.
+
+    Attributes:
+        dtype: Name of the element type, as in "float32" or "int4".
+        shape: Sizes.
+        codec: Names of the codecs of its blocks, joined by "+"; "none" for no bytes.
+        size: Bytes, decoded.
+        stored: Bytes in the file; for a tensor in a shared block its share by size, rounded.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    codec: str
+    size: int
+    stored: int
+
+
+def items_of(tensors: Mapping[str, Array]) -> list[Item]:
+    """Arrays as items.
+
+    Raises:
+        InputError: The format has no code for an element type.
+    """
+    items = []
+    for name, array in tensors.items():
+        code = code_of(name, array)
+        items.append(Item(Entry(name, code, array.shape), to_bytes(array, code)))
+    return items
+
+
+def write_to(
+    file: BinaryIO,
+    items: Sequence[Item],
+    sections: Mapping[str, bytes],
+    *,
+    codec: str = "auto",
+    kind: str = "tensors",
+) -> None:
+    """Write a .tsr file, front to back, holding one block at a time.
+
+    Raises:
+        InputError: Unknown codec or kind, or more entries than a reader accepts.
+    """
+    if kind not in KINDS:
+        raise InputError("kind", got=kind, allowed="one of " + ", ".join(KINDS))
+    most = Limits().entries
+    if len(items) + len(sections) > most:
+        raise InputError("entries", got=len(items) + len(sections), allowed=f"at most {most}")
+    inline = {name: bytes(s) for name, s in sections.items() if len(s) <= _INLINE}
+    large = [
+        Item(Entry(name, SECTION, (len(s),)), s)
+        for name, s in sections.items()
+        if len(s) > _INLINE
+    ]
+    everything = [*items, *large]
+    header = MAGIC + bytes([VERSION, KINDS.index(kind)])
+    file.write(header)
+    written = []
+    for coded in blocks(everything, candidates(codec)):
+        file.write(coded.payload)
+        written.append(coded.block)
+    entries = tuple(item.entry for item in everything)
+    plain = Directory(inline, tuple(written), entries).to_bytes()
+    if len(plain) > Limits().directory_bytes:
+        raise InputError(
+            "directory", got=f"{len(plain)} bytes", allowed=f"{Limits().directory_bytes} bytes"
+        )
+    packed = Zstd().encode(plain)
+    stored = packed if len(packed) < len(plain) else plain
+    lengths = struct.pack("<II", len(plain), len(stored))
+    checksum = zlib.crc32(header + stored + lengths)
+    file.write(stored + lengths + struct.pack("<I", checksum))
+
+
+def encode(
+    tensors: Mapping[str, Array],
+    sections: Mapping[str, bytes],
+    *,
+    codec: str = "auto",
+    kind: str = "tensors",
+) -> bytes:
+    """The bytes of a .tsr file; arguments and errors as `write`.
+
+    >>> import numpy as np
+    >>> data = encode({"w": np.arange(6, dtype=np.int8)}, {"note": b"hello"})
+    >>> Reader(data).tensor("w"), Reader(data).section("note")
+    (array([0, 1, 2, 3, 4, 5], dtype=int8), b'hello')
+    """
+    file = io.BytesIO()
+    write_to(file, items_of(tensors), sections, codec=codec, kind=kind)
+    return file.getvalue()
+
+
+def write(
+    path: str | Path,
+    tensors: Mapping[str, Array],
+    sections: Mapping[str, bytes],
+    *,
+    codec: str = "auto",
+    kind: str = "tensors",
+) -> int:
+    """Write a .tsr file atomically, after every tensor was read back and compared.
+
+    Args:
+        path: Where to.
+        tensors: Arrays by name; the element types of `tersor.store.elements`.
+        sections: Bytes by name.
+        codec: Name of a codec; "auto" takes for each block whichever gives the fewest bytes.
+        kind: What the file is: one of KINDS.
+
+    Returns:
+        Size of the file in bytes.
+
+    Raises:
+        InputError: Unknown codec, kind or element type, or too many entries.
+        FileError: The path cannot be written.
+    """
+    items = items_of(tensors)
+
+    def check(written: Path) -> None:
+        with Reader(written) as reader:
+            reader.compare(items, sections)
+
+    return write_atomically(
+        path, lambda file: write_to(file, items, sections, codec=codec, kind=kind), check
+    )
+
+
+class Reader:
+    """An open .tsr file. Use it in a `with` statement, or close it.
+
+    Attributes:
+        kind: What the file is: one of KINDS.
+        size: Bytes of the file.
+        overhead: Bytes of the file that are not payload: directory, sections in it, frame.
+    """
+
+    def __init__(self, origin: str | Path | bytes, limits: Limits | None = None) -> None:
+        """Open a file, and check everything but the tensors.
+
+        Args:
+            origin: A path, or the bytes of a whole file.
+            limits: What to accept; by default `Limits()`.
+
+        Raises:
+            FileError: The path cannot be read.
+            FormatError: The file is damaged, not ours, or beyond the limits.
+        """
+        self._source = Source(origin)
+        try:
+            self._open(limits or Limits())
+        except BaseException:
+            self._source.close()
+            raise
+
+    def _open(self, limits: Limits) -> None:
+        self.size = self._source.size
+        header = self._source.read(0, min(_HEADER_BYTES, self.size))
+        if header[: len(MAGIC)] != MAGIC:
+            raise FormatError("this is not a .tsr file", offset=0)
+        end = self.size - _FOOTER.size
+        if end < _HEADER_BYTES:
+            raise FormatError("the file is cut", offset=self.size)
+        if header[4] != VERSION:
+            problem = f"format version {header[4]}, this release reads {VERSION}"
+            raise FormatError(problem, offset=4)
+        footer = self._source.read(end, _FOOTER.size)
+        length, stored, checksum = _FOOTER.unpack(footer)
+        begin = end - stored
+        if begin < _HEADER_BYTES or stored > length:
+            raise FormatError("the file is cut, or its end is damaged", offset=end)
+        if length > limits.directory_bytes:
+            raise FormatError(f"directory of {length} bytes, too long", offset=end)
+        data = self._source.read(begin, stored)
+        if zlib.crc32(header + data + footer[:8]) != checksum:
+            raise FormatError("the directory is damaged", offset=begin)
+        if header[5] >= len(KINDS):
+            raise FormatError(f"unknown kind {header[5]}", offset=5)
+        self.kind = KINDS[header[5]]
+        plain = data if stored == length else Zstd().decode(data, length)
+        self._directory = parse(plain, limits)
+        self._index(begin)
+
+    def _index(self, begin: int) -> None:
+        """Work out where everything is; `begin` is the first byte of the directory."""
+        entries, parts = self._directory.entries, self._directory.blocks
+        payloads = starts(block.stored for block in parts)
+        if _HEADER_BYTES + payloads[-1] != begin:
+            problem = f"blocks of {payloads[-1]} bytes do not reach the directory"
+            raise FormatError(problem, offset=begin)
+        self.overhead = self.size - payloads[-1]
+        self._payloads = [_HEADER_BYTES + start for start in payloads]
+        self._decoded = starts(block.size for block in parts)
+        order = in_layout_order(entries)
+        places = starts(entries[index].size for index in order)
+        self._where = {
+            (entries[index].code == SECTION, entries[index].name): (entries[index], place)
+            for index, place in zip(order, places, strict=False)
+        }
+        self._coders: dict[str, Codec] = {}
+        self._last: tuple[int, bytes] = (-1, b"")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all tensors, in the order in which they were given."""
+        return tuple(e.name for e in self._directory.entries if e.code != SECTION)
+
+    @property
+    def sections(self) -> tuple[str, ...]:
+        """Names of all sections."""
+        large = (e.name for e in self._directory.entries if e.code == SECTION)
+        return (*self._directory.sections, *large)
+
+    def entry(self, name: str) -> Entry:
+        """Type and shape of a tensor.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        return self._find(name)[0]
+
+    def info(self, name: str) -> Info:
+        """What the directory says about a tensor.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        entry, place = self._find(name)
+        stored, used = 0.0, []
+        for index in self._touched(place, entry.size):
+            block = self._directory.blocks[index]
+            start, stop = self._decoded[index], self._decoded[index + 1]
+            shared = min(stop, place + entry.size) - max(start, place)
+            stored += block.stored * shared / block.size
+            used.append(block.codec)
+        codec = "+".join(sorted(set(used))) or "none"
+        dtype = ELEMENTS[entry.code][0]
+        return Info(dtype, entry.shape, codec, entry.size, round(stored))
+
+    def tensor(self, name: str) -> Array:
+        """One tensor, checked; it cannot be written to.
+
+        Raises:
+            InputError: There is none of that name.
+            FormatError: It is damaged, or coded by a codec that this release lacks.
+        """
+        entry, place = self._find(name)
+        return from_bytes(self._bytes(place, entry.size), entry.code, entry.shape)
+
+    def raw(self, name: str) -> bytes:
+        """The bytes of one tensor, checked; errors as `tensor`."""
+        entry, place = self._find(name)
+        return self._bytes(place, entry.size)
+
+    def section(self, name: str) -> bytes:
+        """One section, checked.
+
+        Raises:
+            FormatError: There is none of that name, or it is damaged.
+        """
+        if name in self._directory.sections:
+            return self._directory.sections[name]
+        if (True, name) not in self._where:
+            raise FormatError(f"section {name!r} is missing", offset=self.size)
+        entry, place = self._where[True, name]
+        return self._bytes(place, entry.size)
+
+    def compare(self, items: Sequence[Item], sections: Mapping[str, bytes]) -> None:
+        """Decode everything and compare it with what was meant to be written.
+
+        Raises:
+            FormatError: Something differs.
+        """
+        if list(self.names) != [item.entry.name for item in items]:
+            raise FormatError("names read back differently", offset=0)
+        for item in items:
+            name = item.entry.name
+            if self.entry(name) != item.entry or self.raw(name) != item.data:
+                raise FormatError(f"{name!r} reads back differently", offset=0)
+        for name, content in sections.items():
+            if self.section(name) != content:
+                raise FormatError(f"section {name!r} reads back differently", offset=0)
+
+    def require(self, kind: str, remedy: str) -> None:
+        """Be of that kind.
+
+        Raises:
+            FileError: The file is of another kind; the message ends with `remedy`.
+        """
+        if self.kind != kind:
+            problem = f"holds {self.kind!r}, not {kind!r}"
+            raise FileError(self._source.name, problem, remedy)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def __enter__(self) -> "Reader":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _find(self, name: str) -> tuple[Entry, int]:
+        if (False, name) not in self._where:
+            some = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
+            raise InputError("tensor", got=name, allowed=f"one of {some}")
+        return self._where[False, name]
+
+    def _touched(self, place: int, size: int) -> range:
+        """Indices of the blocks that hold `size` bytes at `place`."""
+        if size == 0:
+            return range(0)
+        first = bisect_right(self._decoded, place) - 1
+        return range(first, bisect_right(self._decoded, place + size - 1))
+
+    def _bytes(self, place: int, size: int) -> bytes:
+        pieces = []
+        for index in self._touched(place, size):
+            start, data = self._decoded[index], self._block(index)
+            if start >= place and start + len(data) <= place + size:
+                pieces.append(data)
+            else:
+                pieces.append(data[max(place - start, 0) : place + size - start])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _block(self, index: int) -> bytes:
+        number, kept = self._last
+        if number == index:
+            return kept
+        block, start = self._directory.blocks[index], self._payloads[index]
+        payload = self._source.read(start, block.stored)
+        data = self._coder(block.codec).decode(payload, block.size)
+        if zlib.crc32(data) != block.checksum:
+            raise FormatError("tensor data is damaged", offset=start)
+        if len(data) <= _KEPT:
+            self._last = (index, data)
+        return data
+
+    def _coder(self, name: str) -> Codec:
+        if name not in self._coders:
+            if name not in codecs.names():
+                raise FormatError(f"codec {name!r} is not in this release", offset=0)
+            self._coders[name] = codecs.find(name).CODEC()
+        return self._coders[name]

@@ -1,0 +1,161 @@
+"""The directory of a .tsr file, to bytes and back; its table is in FORMAT.md."""
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import accumulate
+
+from tersor.errors import FormatError
+from tersor.store.elements import ELEMENTS, SECTION, byte_count
+from tersor.store.varint import Cursor, text, varint
+
+SMALL = 4096  # bytes; entries below stand together, before all others
+MOST_DIMENSIONS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a reader accepts, whatever a file says.
+
+    Attributes:
+        directory_bytes: Of the directory, decoded.
+        entries: Tensors and sections.
+        tensor_bytes: Of one tensor or section, decoded.
+        total_bytes: Of all of them, decoded.
+    """
+
+    directory_bytes: int = 2**24
+    entries: int = 2**16
+    tensor_bytes: int = 2**34
+    total_bytes: int = 2**36
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A tensor, or a section that is not inline: its shape is (bytes,)."""
+
+    name: str
+    code: int
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes, decoded."""
+        return byte_count(self.code, self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes that are coded together: codec, size decoded, size stored, checksum decoded."""
+
+    codec: str
+    size: int
+    stored: int
+    checksum: int
+
+
+@dataclass(frozen=True, slots=True)
+class Directory:
+    """All that a file says about its contents."""
+
+    sections: dict[str, bytes]
+    blocks: tuple[Block, ...]
+    entries: tuple[Entry, ...]
+
+    def to_bytes(self) -> bytes:
+        """See FORMAT.md."""
+        codecs = sorted({block.codec for block in self.blocks})
+        out = [varint(len(self.sections)), *map(text, self.sections)]
+        out += [varint(len(content)) for content in self.sections.values()]
+        out += self.sections.values()
+        out += [varint(len(codecs)), *map(text, codecs), varint(len(self.blocks))]
+        out += [varint(codecs.index(block.codec)) for block in self.blocks]
+        out += [varint(block.size) for block in self.blocks]
+        out += [varint(block.stored) for block in self.blocks]
+        out += [struct.pack("<I", block.checksum) for block in self.blocks]
+        out += [varint(len(self.entries)), *(text(entry.name) for entry in self.entries)]
+        out += [bytes([entry.code]) for entry in self.entries]
+        out += [varint(len(entry.shape)) for entry in self.entries]
+        out += [varint(size) for entry in self.entries for size in entry.shape]
+        return b"".join(out)
+
+
+def parse(data: bytes, limits: Limits) -> Directory:
+    """The inverse of `Directory.to_bytes`.
+
+    Raises:
+        FormatError: `data` is not a directory, or beyond the limits.
+    """
+    cursor = Cursor(data)
+    names = [cursor.text() for _ in range(cursor.count(limits.entries, "sections"))]
+    sizes = [cursor.varint() for _ in names]
+    sections = dict(zip(names, [cursor.take(size) for size in sizes], strict=True))
+    blocks = _blocks(cursor, limits)
+    entries = _entries(cursor, limits)
+    cursor.end()
+    for kind, found in (
+        ("section", [*names, *(e.name for e in entries if e.code == SECTION)]),
+        ("tensor", [e.name for e in entries if e.code != SECTION]),
+    ):
+        if len(set(found)) != len(found):
+            raise FormatError(f"two {kind}s have the same name", offset=0)
+    total = sum(entry.size for entry in entries)
+    if total != sum(block.size for block in blocks):
+        raise FormatError(f"{total} bytes of entries do not fill the blocks", offset=0)
+    if total > limits.total_bytes:
+        raise FormatError(f"{total} bytes, limit {limits.total_bytes}", offset=0)
+    return Directory(sections, blocks, entries)
+
+
+def _blocks(cursor: Cursor, limits: Limits) -> tuple[Block, ...]:
+    codecs = [cursor.text() for _ in range(cursor.count(256, "codecs"))]
+    count = cursor.count(limits.entries, "blocks")
+    indices = [cursor.varint() for _ in range(count)]
+    if max(indices, default=-1) >= len(codecs):
+        raise FormatError(f"codec {max(indices)} of {len(codecs)}", offset=cursor.at)
+    sizes = [cursor.varint() for _ in range(count)]
+    if 0 in sizes:
+        raise FormatError("a block is empty", offset=cursor.at)
+    stored = [cursor.varint() for _ in range(count)]
+    checksums = struct.unpack(f"<{count}I", cursor.take(4 * count))
+    return tuple(
+        Block(codecs[index], *rest)
+        for index, *rest in zip(indices, sizes, stored, checksums, strict=True)
+    )
+
+
+def _entries(cursor: Cursor, limits: Limits) -> tuple[Entry, ...]:
+    count = cursor.count(limits.entries, "entries")
+    names = [cursor.text() for _ in range(count)]
+    codes = cursor.take(count)
+    ranks = [cursor.count(MOST_DIMENSIONS, "dimensions") for _ in range(count)]
+    entries = []
+    for name, code, rank in zip(names, codes, ranks, strict=True):
+        if code != SECTION and code not in ELEMENTS:
+            raise FormatError(
+                f"{name!r} has the unknown element code {code}", offset=cursor.at
+            )
+        shape = tuple(cursor.varint() for _ in range(rank))
+        if code == SECTION and rank != 1:
+            raise FormatError(f"section {name!r} has rank {rank}", offset=cursor.at)
+        entry = Entry(name, code, shape)
+        if entry.size > limits.tensor_bytes:
+            problem = f"{name!r} has {entry.size} bytes, limit {limits.tensor_bytes}"
+            raise FormatError(problem, offset=cursor.at)
+        entries.append(entry)
+    return tuple(entries)
+
+
+def in_layout_order(entries: Iterable[Entry]) -> list[int]:
+    """Indices of the entries, in the order in which their bytes lie."""
+    keys = [(entry.size >= SMALL, entry.code) for entry in entries]
+    return sorted(range(len(keys)), key=lambda index: keys[index])
+
+
+def starts(sizes: Iterable[int]) -> list[int]:
+    """Where each of several pieces starts that lie back to back, and where the last ends.
+
+    >>> starts([3, 0, 4])
+    [0, 3, 3, 7]
+    """
+    return [0, *accumulate(sizes)]

@@ -133,10 +133,8 @@ def conv(op: Operation) -> Value:
 
 
 def conv_transpose(op: Operation) -> Value:
-    """ConvTranspose; what is padded is computed, then cut off, where the sides differ."""
+    """ConvTranspose; where the sides differ, padding is computed, too, and then cut off."""
     x, w, bias = op.tensor(0), op.tensor(1), op.maybe(2)
-    mode = op.text("auto_pad", "NOTSET")
-    wanted = op.integers("output_shape")
     n = op.rank(x) - 2
     if n not in _CONV or op.rank(w) != n + 2:
         raise op.refuse(f"with {n} spatial dimensions cannot be read")
@@ -147,33 +145,35 @@ def conv_transpose(op: Operation) -> Value:
     if len(extra) != n or any(not 0 <= e < 1 << 31 for e in extra):
         raise op.refuse(f"has an output_padding of {extra}")
     reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilation, strict=True)]
-    if wanted is None and mode in {"SAME_UPPER", "SAME_LOWER"}:
-        total = [r + e - s for r, e, s in zip(reach, extra, stride, strict=True)]
-        pads = [_halves(t, upper=mode == "SAME_UPPER") for t in total]
-    elif wanted is not None:
-        sizes = op.fixed_shape(x)[2:]
-        total = [
-            s * (i - 1) + e + r - o
-            for s, i, e, r, o in zip(stride, sizes, extra, reach, wanted[-n:], strict=True)
-        ]
-        pads = [_halves(t, upper=mode == "SAME_UPPER") for t in total]
-    else:
-        flat = op.integers("pads") or [0] * (2 * n)
-        pads = list(zip(flat[:n], flat[n:], strict=True))
+    surplus = [r + e - s for r, e, s in zip(reach, extra, stride, strict=True)]
+    pads = _transposed_pads(op, x, stride, surplus)
     even = all(a == b >= 0 for a, b in pads)
-    limit = all(e < max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True))
     padding = [a for a, _ in pads] if even else [0] * n
-    added = extra if limit else [0] * n
-    group = _group(op, w)
-    call = (x, w, bias, stride, padding, added, group, dilation)
+    call = (x, w, bias, stride, padding, extra, _group(op, w), dilation)
     result = op.call(_CONV_TRANSPOSE[n], *call)
-    cut = [(0, 0)] * n if even else [(-a, -b) for a, b in pads]
-    if not limit:
-        cut = [(a, b + e) for (a, b), e in zip(cut, extra, strict=True)]
-    if any(a or b for a, b in cut):
-        flat_cut = [side for pair in reversed(cut) for side in pair]
-        result = op.call(aten.constant_pad_nd.default, result, flat_cut)
-    return result
+    if even:
+        return result
+    cut = [-side for pair in reversed(pads) for side in pair]
+    return op.call(aten.constant_pad_nd.default, result, cut)
+
+
+def _transposed_pads(
+    op: Operation, x: Tensor, stride: list[int], surplus: list[int]
+) -> list[tuple[int, int]]:
+    """What to cut off both sides; by `surplus` an output exceeds size * stride."""
+    mode, n = op.text("auto_pad", "NOTSET"), len(stride)
+    wanted = op.integers("output_shape")
+    if wanted is None and mode not in {"SAME_UPPER", "SAME_LOWER"}:
+        flat = op.integers("pads") or [0] * (2 * n)
+        return list(zip(flat[:n], flat[n:], strict=True))
+    total = surplus
+    if wanted is not None:
+        sizes = [d for d in op.shape(x)[2:] if d is not None]
+        if len(sizes) < n:
+            raise op.refuse("declares the shape of its output, but takes one that varies")
+        natural = [i * s + t for i, s, t in zip(sizes, stride, surplus, strict=True)]
+        total = [t - w for t, w in zip(natural, wanted[-n:], strict=True)]
+    return [_halves(t, upper=mode == "SAME_UPPER") for t in total]
 
 
 def _halves(total: int, *, upper: bool) -> tuple[int, int]:

@@ -54,14 +54,15 @@ class Target:
             raise op.refuse(f"has scales of {self.scales}")
 
     def changed(self, op: Operation, x: Tensor) -> list[int]:
-        """The positions in `axes` of the dimensions that get another size."""
-        found = self.scales if self.sizes is None else self.sizes
-        same = (
-            [1.0] * len(self.axes)
-            if self.sizes is None
-            else [op.shape(x)[a] for a in self.axes]
-        )
-        return [i for i, (f, s) in enumerate(zip(found or [], same, strict=True)) if f != s]
+        """The positions in `axes` of the dimensions that get another size.
+
+        A batch that varies keeps its size, whatever the file computes or declares for it.
+        """
+        if self.sizes is None:
+            return [i for i, s in enumerate(self.scales or []) if s != 1.0]
+        shape = op.shape(x)
+        pairs = enumerate(zip(self.axes, self.sizes, strict=True))
+        return [i for i, (a, s) in pairs if s != shape[a] and (a > 0 or shape[a] is not None)]
 
 
 def resize(op: Operation) -> Value:

@@ -1,6 +1,6 @@
 """Reading an ONNX file: parse it, check it, walk its nodes in order, build the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import onnx
@@ -69,11 +69,10 @@ def read(model: bytes | Path) -> Network:
     """
     folder = model.parent if isinstance(model, Path) else None
     data = _bytes(model) if isinstance(model, Path) else model
-    try:
-        proto = _parsed(data)
-        return _Reader(proto, folder).network()
-    except UnicodeDecodeError:
-        raise FormatError("The model holds a name that is no text", offset=0) from None
+    proto = _parsed(data)
+    if not all(isinstance(text, str) for text in _texts(proto)):
+        raise FormatError("The model holds a name that is no text", offset=0)
+    return _Reader(proto, folder).network()
 
 
 def _bytes(path: Path) -> bytes:
@@ -97,6 +96,22 @@ def _parsed(data: bytes) -> ModelProto:
     if not proto.HasField("graph") or not proto.graph.output:
         raise FormatError("The model has no graph with outputs", offset=0)
     return proto
+
+
+def _texts(proto: ModelProto) -> Iterator[object]:
+    """All names; protobuf gives those that are no UTF-8 as bytes."""
+    graph = proto.graph
+    for entry in proto.opset_import:
+        yield entry.domain
+    for info in (*graph.input, *graph.output):
+        yield info.name
+        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
+    for tensor in graph.initializer:
+        yield tensor.name
+        yield from (text for e in tensor.external_data for text in (e.key, e.value))
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _opset(proto: ModelProto) -> int:

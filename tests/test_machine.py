@@ -5,6 +5,7 @@ import json
 import platform
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -93,3 +94,44 @@ def test_peak_memory_is_the_kernels_high_water_mark(tmp_path, monkeypatch):
 def test_peak_memory_without_the_kernels_word(tmp_path, monkeypatch):
     monkeypatch.setattr(machine, "_STATUS", tmp_path / "absent")
     assert machine.peak_memory_bytes() > 2**20
+
+
+class FakeProcess:
+    def __init__(self, seconds, children=()):
+        self.seconds, self.family = seconds, children
+
+    def cpu_times(self):
+        return (self.seconds, 0.0, 0.0, 0.0, 0.0)
+
+    def children(self, *, recursive):
+        assert recursive
+        return self.family
+
+
+def test_share_of_others_is_busy_time_less_our_own(monkeypatch):
+    """2 cores, 10 s: 9 s busy, of which we 3 s, our child 2 s; 4 s of 20 s remain."""
+    fields = {"user": 0.0, "system": 0.0, "idle": 50.0, "iowait": 5.0, "guest": 1.0}
+    child, gone = FakeProcess(1.0), FakeProcess(0.0)
+    gone.cpu_times = lambda: (_ for _ in ()).throw(machine.psutil.NoSuchProcess(1))
+    own = FakeProcess(7.0, [child, gone])
+
+    class Times(SimpleNamespace):
+        def __iter__(self):
+            return iter(vars(self).values())
+
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(machine, "time", clock)
+    monkeypatch.setattr(machine.psutil, "Process", lambda: own)
+    monkeypatch.setattr(machine.psutil, "cpu_count", lambda: 2)
+    monkeypatch.setattr(machine.psutil, "cpu_times", lambda: Times(**fields))
+    others = machine.Others()
+    fields |= {"user": 8.0, "system": 1.0, "idle": 58.0, "iowait": 8.0, "guest": 3.0}
+    own.seconds, child.seconds, clock.now = 10.0, 3.0, 10.0
+    assert others.share() == pytest.approx(4.0 / 20.0)
+    others.start()
+    clock.now = 20.0
+    assert others.share() == 0.0
+
+
+def test_share_of_others_is_a_fraction_on_this_machine():
+    assert 0.0 <= machine.Others().share() <= 1.0

@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+import time
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -119,3 +120,44 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+class Others:
+    """The share of other processes: busy time of all cores, less that of our own family.
+
+    Time that the host took from a virtual machine counts as taken by others.
+    """
+
+    window_s: float = 0.5  # shortest that tells: the system counts in ticks of 10 ms
+
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._cores = psutil.cpu_count() or 1
+        self.start()
+
+    def start(self) -> None:
+        """Begin a window."""
+        self._busy_s, self._own_s, self._at = _busy_s(), self._family_s(), time.monotonic()
+
+    def share(self) -> float:
+        """What others took of all cores' time since `start`, in [0, 1]."""
+        others = (_busy_s() - self._busy_s) - (self._family_s() - self._own_s)
+        whole = (time.monotonic() - self._at) * self._cores
+        return min(1.0, max(0.0, others / whole)) if whole > 0 else 0.0
+
+    def _family_s(self) -> float:
+        """Processor time of this process and of all that it started."""
+        total = sum(self._process.cpu_times()[:4])  # with children that have ended
+        for child in self._process.children(recursive=True):
+            try:
+                total += sum(child.cpu_times()[:4])
+            except psutil.Error:
+                continue
+        return float(total)
+
+
+def _busy_s() -> float:
+    times = psutil.cpu_times()
+    idle = times.idle + getattr(times, "iowait", 0.0)
+    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
+    return float(sum(times) - idle - guest)  # a guest's time is in `user` already

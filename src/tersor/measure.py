@@ -4,8 +4,8 @@ Absolute times do not hold from one minute to the next, so models are raced. In 
 each contestant runs a short burst, in an order that changes, and ratios are taken round
 by round. Before a burst the thread pools of the one before must have come to rest: those of
 ONNX Runtime spin for 30 ms after a run, and make whatever comes next up to eight times
-slower. The first runs of a burst, while caches still fill, do not count. Slow runs do: nothing
-is removed as an outlier.
+slower. The first runs of a burst do not count: after a rest it takes some 8 ms until a model
+is back at its pace. Slow runs do count: nothing is removed as an outlier.
 
 What other processes take of the processor is watched, window by window. A window in
 which they took more than a twentieth of the cores is thrown away and repeated, for a
@@ -28,19 +28,18 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
 from tersor.errors import EngineError, FileError, InputError, TersorError
-from tersor.machine import peak_memory_bytes
+from tersor.machine import Others, peak_memory_bytes
 from tersor.runtime import open as open_model
 
 Array = NDArray[np.generic]
 Rounds = list[list[list[float]]]  # [round][contestant][run], in ms
 
 _LOUD = 0.05  # share of the cores that others may take in a window
-_BURST_MS = 2.0  # a counted burst lasts at least this long
-_WARM_MS = 2.0  # and so do the runs before it, which are not counted
+_BURST_MS = 5.0  # a counted burst lasts at least this long
+_WARM_MS = 10.0  # and the runs before it, which are not counted, this long
 _REST_S = 0.005  # a pool rests if it takes no processor time in two such slices
 _REST_MOST_S = 0.2  # but nobody waits longer than this
 _ENOUGH = 5  # quiet rounds that make a result quiet
@@ -112,47 +111,6 @@ class Ratio:
     median: float
     q1: float
     q3: float
-
-
-class Others:
-    """The share of other processes: busy time of all cores, less that of our own family.
-
-    Time that the host took from a virtual machine counts as taken by others.
-    """
-
-    window_s = 0.5  # the system counts in ticks of 10 ms
-
-    def __init__(self) -> None:
-        self._process = psutil.Process()
-        self._cores = psutil.cpu_count() or 1
-        self.start()
-
-    def start(self) -> None:
-        """See `Monitor.start`."""
-        self._busy_s, self._own_s, self._at = _busy_s(), self._family_s(), time.monotonic()
-
-    def share(self) -> float:
-        """See `Monitor.share`."""
-        others = (_busy_s() - self._busy_s) - (self._family_s() - self._own_s)
-        whole = (time.monotonic() - self._at) * self._cores
-        return min(1.0, max(0.0, others / whole)) if whole > 0 else 0.0
-
-    def _family_s(self) -> float:
-        """Processor time of this process and of all that it started."""
-        total = sum(self._process.cpu_times()[:4])  # with children that have ended
-        for child in self._process.children(recursive=True):
-            try:
-                total += sum(child.cpu_times()[:4])
-            except psutil.Error:
-                continue
-        return float(total)
-
-
-def _busy_s() -> float:
-    times = psutil.cpu_times()
-    idle = times.idle + getattr(times, "iowait", 0.0)
-    guest = getattr(times, "guest", 0.0) + getattr(times, "guest_nice", 0.0)
-    return float(sum(times) - idle - guest)  # a guest's time is in `user` already
 
 
 def race(

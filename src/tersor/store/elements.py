@@ -80,8 +80,7 @@ def to_bytes(array: Array, code: int) -> memoryview:
     if ELEMENTS[code][1] < 8:
         nibbles = np.zeros(flat.size + flat.size % 2, np.uint8)
         nibbles[: flat.size] = flat.view(np.uint8) & 0xF
-        packed: NDArray[np.uint8] = nibbles[0::2] | nibbles[1::2] << 4
-        return packed.data
+        return (nibbles[0::2] | nibbles[1::2] << 4).astype(np.uint8).data
     return flat.astype(numpy_type(code), copy=False).view(np.uint8).data
 
 

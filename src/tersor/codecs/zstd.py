@@ -60,12 +60,9 @@ class Zstd:
             raise FormatError(f"zstd frame of {promised} bytes where {count} belong", offset=0)
         decoder = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
         try:
-            data = decoder.decompress(payload, allow_extra_data=False)
+            return decoder.decompress(payload, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise FormatError(f"zstd frame is damaged ({error})", offset=0) from None
-        if len(data) != count:
-            raise FormatError(f"zstd gave {len(data)} bytes, not {count}", offset=len(payload))
-        return data
 
 
 def _level(size: int) -> int:

@@ -49,7 +49,7 @@ class Builder:
         self._worlds = range(worlds)
         self._sizes_are_telling = sizes_are_telling
         self._seen: dict[fx.Node, tuple[Any, ...]] = {}
-        self._attributes: dict[int, fx.Node] = {}
+        self._attributes: dict[tuple[int, bool], fx.Node] = {}
         self._kept: list[Constant] = []
         self._measured: dict[tuple[fx.Node, int], fx.Node] = {}
 
@@ -91,20 +91,23 @@ class Builder:
         return self._note(node, (result,) * len(self._worlds))
 
     def attribute(self, constant: Constant, *, trained: bool = True) -> fx.Node:
-        """The node that gives `constant`, which is held by the module from now on."""
-        node = self._attributes.get(id(constant))
+        """The node that gives `constant`, which is held by the module from now on.
+
+        Files share equal tensors: one that is trained in one place only is held twice.
+        """
+        is_parameter = trained and constant.tensor.is_floating_point()
+        is_parameter = is_parameter and (constant.weight or constant.given)
+        key = (id(constant), is_parameter)
+        node = self._attributes.get(key)
         if node is not None:
             return node
-        tensor = constant.tensor
+        twin = self._attributes.get((id(constant), not is_parameter))
+        tensor = constant.tensor if twin is None else constant.tensor.clone()
         path = self.paths.take(constant.name)
-        is_parameter = trained and tensor.is_floating_point()
-        if is_parameter and (constant.weight or constant.given):
-            self._put(path, nn.Parameter(tensor))
-        else:
-            self._put(path, tensor)
+        self._put(path, nn.Parameter(tensor) if is_parameter else tensor)
         node = self.graph.create_node("get_attr", path, (), {}, name=readable(path))
         self._seen[node] = (tensor.to("meta"),) * len(self._worlds)
-        self._attributes[id(constant)] = node
+        self._attributes[key] = node
         self._kept.append(constant)
         return node
 
@@ -112,16 +115,13 @@ class Builder:
         """A tensor with the dtype and rank of `value`; sizes that vary are of one world."""
         if isinstance(value, Constant):
             return value.tensor
-        found = self._seen[value][0]
-        if not isinstance(found, torch.Tensor):
-            raise MisfitError("takes a tensor, but gets several")
+        found: torch.Tensor = self._seen[value][0]
         return found
 
     def shape(self, value: Tensor) -> tuple[int | None, ...]:
         """The sizes of `value`; None for those that vary."""
         if isinstance(value, Constant):
             return tuple(value.tensor.shape)
-        self.example(value)
         shapes = [tuple(seen.shape) for seen in self._seen[value]]
         if not self._sizes_are_telling and value.op not in {"get_attr", "call_module"}:
             return (None,) * len(shapes[0])
@@ -132,29 +132,24 @@ class Builder:
         known = self.shape(value)[dim]
         if known is not None:
             return known
-        if not isinstance(value, fx.Node):  # a constant has no size that varies
-            raise MisfitError("has a size that varies")
+        source: fx.Node = self._as_node(value)
         dim %= self.example(value).ndim
-        node = self._measured.get((value, dim))
+        node = self._measured.get((source, dim))
         if node is None:
-            found = self.emit(torch.ops.aten.sym_size.int, value, dim)
-            node = self._measured[value, dim] = self._as_node(found)
+            found = self.emit(torch.ops.aten.sym_size.int, source, dim)
+            node = self._measured[source, dim] = self._as_node(found)
         return node
 
     def _fold(self, target: Callable[..., Any], args: Any, kwargs: Any) -> Constant | None:
-        can = True
+        used: list[fx.Node | Constant] = []
 
         def look(leaf: Any) -> Any:
-            nonlocal can
-            if isinstance(leaf, fx.Node):
-                can = False
-            elif isinstance(leaf, Constant):
-                can = can and not leaf.weight and leaf.tensor.numel() <= _FOLDED_MOST
-                return leaf.tensor
-            return leaf
+            if isinstance(leaf, fx.Node | Constant):
+                used.append(leaf)
+            return leaf.tensor if isinstance(leaf, Constant) else leaf
 
         real = map_aggregate((args, kwargs), look)
-        if not can:
+        if not all(_can_be_folded(leaf) for leaf in used):
             return None
         meta = map_aggregate(
             real, lambda x: x.to("meta") if isinstance(x, torch.Tensor) else x
@@ -162,7 +157,9 @@ class Builder:
         result = _run(target, *meta, on_meta=True)
         if not isinstance(result, torch.Tensor) or result.numel() > _FOLDED_MOST:
             return None
-        return Constant(_run(target, *real), self.name)
+        weight = any(isinstance(leaf, Constant) and leaf.weight for leaf in used)
+        weight = weight and result.is_floating_point()
+        return Constant(_run(target, *real), self.name, weight=weight)
 
     def _as_node(self, leaf: Any) -> Any:
         return self.attribute(leaf) if isinstance(leaf, Constant) else leaf
@@ -199,6 +196,13 @@ class Builder:
             owner.register_parameter(leaf, value)
         else:
             owner.register_buffer(leaf, value)
+
+
+def _can_be_folded(leaf: fx.Node | Constant) -> bool:
+    """Whether it is small, and no weight that has its own name in the file."""
+    if isinstance(leaf, fx.Node) or (leaf.weight and leaf.given):
+        return False
+    return leaf.tensor.numel() <= _FOLDED_MOST
 
 
 def _run(target: Callable[..., Any], args: Any, kwargs: Any, *, on_meta: bool = False) -> Any:

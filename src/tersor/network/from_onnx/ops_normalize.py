@@ -17,16 +17,18 @@ def batch_normalization(op: Operation) -> Value:
         raise op.refuse("is in training mode")
     if op.opset < 9 and not op.integer("spatial", 1):
         raise op.refuse("with statistics per position cannot be read")
-    x, scale, shift = op.tensor(0), op.tensor(1), op.tensor(2)
+    x, scale, shift = op.tensor(0), _held(op, 1, trained=True), _held(op, 2, trained=True)
     momentum, epsilon = 1.0 - op.real("momentum", 0.9), op.real("epsilon", 1e-5)
-    mean, variance = _buffer(op, 3), _buffer(op, 4)
+    mean, variance = _held(op, 3, trained=False), _held(op, 4, trained=False)
     rest = (mean, variance, False, momentum, epsilon, False)
     return op.call(aten.batch_norm.default, x, scale, shift, *rest)
 
 
-def _buffer(op: Operation, i: int) -> Tensor:
+def _held(op: Operation, i: int, *, trained: bool) -> Tensor:
     value = op.tensor(i)
-    return op.builder.attribute(value, trained=False) if isinstance(value, Constant) else value
+    return (
+        op.builder.attribute(value, trained=trained) if isinstance(value, Constant) else value
+    )
 
 
 def layer_normalization(op: Operation) -> tuple[Value, ...]:

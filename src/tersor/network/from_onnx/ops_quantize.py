@@ -41,8 +41,9 @@ def dequantize_linear(op: Operation) -> Value:
         return _real(op, value, scale)
     x = op.tensor(0)
     zero = _zero_point(op, scale, op.dtype(x))
-    if op.dtype(x) in _CODES and isinstance(x, Constant) and isinstance(scale, Constant):
-        return _code(op, x, scale, zero)
+    known = [value for value in (scale, zero) if isinstance(value, Constant)]
+    if isinstance(x, Constant) and len(known) == 2 and op.dtype(x) in _CODES:
+        return _code(op, x, *known)
     return _dequantized(op, x, scale, zero)
 
 
@@ -121,10 +122,8 @@ def _dequantized(op: Operation, codes: Tensor, scale: Tensor, zero: Tensor) -> V
     return op.call(aten.mul.Tensor, x, along(op, scale, axis, rank))
 
 
-def _code(op: Operation, x: Constant, scale: Constant, zero_point: Tensor) -> fx.Node:
+def _code(op: Operation, x: Constant, scale: Constant, zero_point: Constant) -> fx.Node:
     """A weight held by integers; unsigned ones are shifted, which is exact."""
-    if not isinstance(zero_point, Constant):
-        raise op.refuse("has a zero point that is not constant")
     axis = _axis(op, x.tensor.ndim, scale)
     bits = x.bits or _CODES[x.tensor.dtype]
     codes, zero = x.tensor.to(torch.int64), zero_point.tensor.to(torch.int64)

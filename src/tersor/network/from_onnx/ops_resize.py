@@ -20,6 +20,15 @@ from tersor.network.from_onnx.values import Constant, Size, Tensor, Value
 aten = torch.ops.aten
 Matrix = NDArray[np.float64]
 _ELEMENTS_MOST = 1 << 24
+_TRANSFORMS = {
+    "half_pixel",
+    "pytorch_half_pixel",
+    "half_pixel_symmetric",
+    "tf_half_pixel_for_nn",
+    "asymmetric",
+    "align_corners",
+    "tf_crop_and_resize",
+}
 _LIKE_TORCH = {"half_pixel", "pytorch_half_pixel", "align_corners"}
 _LINEAR = {
     1: aten.upsample_linear1d,
@@ -74,6 +83,8 @@ def resize(op: Operation) -> Value:
     transform = op.text("coordinate_transformation_mode", "half_pixel")
     transform = "asymmetric" if is_old else transform
     nearest = "floor" if is_old else op.text("nearest_mode", "round_prefer_floor")
+    if transform not in _TRANSFORMS:
+        raise op.refuse(f"places elements by {transform!r}, which ONNX does not know")
     if op.text("keep_aspect_ratio_policy", "stretch") != "stretch":
         raise op.refuse("keeps the aspect ratio, which cannot be read")
     changed = [target.axes[i] for i in target.changed(op, x)]
@@ -198,8 +209,6 @@ class Axis:
             if m > 1
             else i + (start + end) / 2,
         }
-        if self.transform not in formulas:
-            raise ValueError(f"coordinates by {self.transform!r}")
         return formulas[self.transform]
 
     def outside(self, value: float) -> tuple[NDArray[np.float32], NDArray[np.float32]] | None:

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnx import GraphProto, ModelProto, NodeProto
 from torch import fx
 
-from tersor.errors import FileError, FormatError, ModelError, TersorError
+from tersor.errors import FileError, FormatError, ModelError, TersorError, UnsupportedError
 from tersor.network.from_onnx import (
     ops_arithmetic,
     ops_nn,
@@ -153,7 +153,7 @@ class _Reader:
             for world in others:
                 try:
                     return self._build(worlds, world)
-                except _MisfitError:
+                except (_MisfitError, UnsupportedError):
                     continue
             raise ModelError(misfit.tensor, misfit.problem, misfit.remedy) from None
 

@@ -28,7 +28,7 @@ class Constant:
         tensor: The value, on the CPU.
         name: What the file calls it.
         weight: True for what training may change: floats of rank 1 or more.
-            All else may be folded into other constants or into plain numbers.
+            Where the file names one as an initializer, it is never folded into others.
         given: True if the file gives it as an initializer, False if it was computed.
         bits: 4 for the elements of four bits, which are held by eight; else 0.
     """

@@ -2,7 +2,8 @@
 
 The bytes go into a temporary file in the same folder, which is flushed to the disk, checked
 by reading it back, and renamed. Whatever goes wrong, Ctrl-C included, the file that stood
-there before is untouched and the temporary file is gone.
+there before is untouched and the temporary file is gone. Only a process that is killed
+outright leaves its temporary file behind, under a hidden name that ends with ".tmp".
 """
 
 import os
@@ -33,7 +34,7 @@ def write_atomically(
         FileError: The path cannot be written, or reads back differently.
     """
     target = Path(os.path.realpath(path))
-    if target.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 - Path.is_dir raises for too long names
         raise FileError(path, "is a folder", "Name a file.")
     temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}.tmp")
     try:

@@ -19,6 +19,7 @@ from tersor.codecs.zstd import Zstd
 from tersor.errors import FileError, FormatError, InputError
 from tersor.store.atomic import write_atomically
 from tersor.store.directory import (
+    MOST_DIMENSIONS,
     Directory,
     Entry,
     Limits,
@@ -62,10 +63,13 @@ def items_of(tensors: Mapping[str, Array]) -> list[Item]:
     """Arrays as items.
 
     Raises:
-        InputError: The format has no code for an element type.
+        InputError: The format has no code for an element type, or not for so many dimensions.
     """
     items = []
     for name, array in tensors.items():
+        if array.ndim > MOST_DIMENSIONS:
+            allowed = f"at most {MOST_DIMENSIONS}"
+            raise InputError(f"dimensions of {name}", got=array.ndim, allowed=allowed)
         code = code_of(name, array)
         items.append(Item(Entry(name, code, array.shape), to_bytes(array, code)))
     return items

@@ -10,7 +10,7 @@ from tersor.store.elements import ELEMENTS, SECTION, byte_count
 from tersor.store.varint import Cursor, text, varint
 
 SMALL = 4096  # bytes; entries below stand together, before all others
-MOST_DIMENSIONS = 64
+MOST_DIMENSIONS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Limits:
         total_bytes: Of all of them, decoded.
     """
 
-    directory_bytes: int = 2**24
+    directory_bytes: int = 2**23
     entries: int = 2**16
     tensor_bytes: int = 2**34
     total_bytes: int = 2**36

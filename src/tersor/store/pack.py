@@ -122,7 +122,7 @@ def _find(source: Path, data: memoryview, kind: str) -> list[Hole]:
         return finder(data)
     except FormatError as error:
         problem = f"cannot be packed: {error.problem}, at byte {error.offset}"
-        remedy = "Data in other files must be put into the file first; else it is damaged."
+        remedy = "The file must be whole, and hold all of its data itself."
         raise FileError(source, problem, remedy) from None
 
 

@@ -41,6 +41,9 @@ class Cursor:
         Raises:
             FormatError: It is cut, longer than needed, or has more than 63 bits.
         """
+        if self.at < len(self._data) and self._data[self.at] < 0x80:
+            self.at += 1
+            return self._data[self.at - 1]
         number = 0
         for index in range(_MOST_BYTES):
             byte = self.take(1)[0]

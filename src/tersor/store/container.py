@@ -13,7 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from tersor import codecs
+from tersor.codecs import find as find_codec
+from tersor.codecs import names as codec_names
 from tersor.codecs.codec import Codec
 from tersor.codecs.zstd import Zstd
 from tersor.errors import FileError, FormatError, InputError
@@ -391,7 +392,7 @@ class Reader:
 
     def _coder(self, name: str) -> Codec:
         if name not in self._coders:
-            if name not in codecs.names():
+            if name not in codec_names():
                 raise FormatError(f"codec {name!r} is not in this release", offset=0)
-            self._coders[name] = codecs.find(name).CODEC()
+            self._coders[name] = find_codec(name).CODEC()
         return self._coders[name]

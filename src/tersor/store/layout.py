@@ -9,7 +9,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tersor import codecs
+from tersor.codecs import find as find_codec
+from tersor.codecs import names as codec_names
 from tersor.codecs.codec import Codec
 from tersor.errors import InputError
 from tersor.store.directory import SMALL, Block, Entry, in_layout_order
@@ -47,12 +48,12 @@ def candidates(codec: str) -> list[Codec]:
         InputError: There is no such codec.
     """
     if codec == "auto":
-        ordered = sorted(codecs.names(), key=lambda name: name != "raw")
-        return [codecs.find(name).CODEC() for name in ordered]
-    if codec not in codecs.names():
-        allowed = "one of auto, " + ", ".join(codecs.names())
+        ordered = sorted(codec_names(), key=lambda name: name != "raw")
+        return [find_codec(name).CODEC() for name in ordered]
+    if codec not in codec_names():
+        allowed = "one of auto, " + ", ".join(codec_names())
         raise InputError("codec", got=codec, allowed=allowed)
-    return [codecs.find(codec).CODEC()]
+    return [find_codec(codec).CODEC()]
 
 
 def blocks(items: Sequence[Item], coders: Sequence[Codec]) -> Iterator[Coded]:

@@ -1,14 +1,12 @@
 """What goes into a .tsr file comes out again, one tensor at a time."""
 
 import os
-import struct
 import threading
-import zlib
 
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -16,7 +14,6 @@ from tersor.codecs.raw import Raw
 from tersor.errors import FileError, FormatError, InputError
 from tersor.store import container
 from tersor.store.container import Reader, encode, write
-from tersor.store.directory import Limits
 
 
 def same(found, wanted):
@@ -57,6 +54,7 @@ def test_everything_comes_back(codec):
         assert reader.section(name) == content
 
 
+@settings(max_examples=50)
 @given(
     st.dictionaries(
         st.text(max_size=9),
@@ -111,8 +109,8 @@ def test_one_tensor_is_read_without_the_others():
 def encode_of(reader, name):
     """The payload of the block that starts with a tensor."""
     _, place = reader._find(name)
-    index = reader._decoded.index(place)
-    return reader._source.read(reader._payloads[index], reader._directory.blocks[index].stored)
+    index = reader._run._decoded.index(place)
+    return reader._source.read(reader._run._payloads[index], reader._run.blocks[index].stored)
 
 
 def test_auto_takes_the_shortest_and_small_tensors_share():
@@ -123,7 +121,7 @@ def test_auto_takes_the_shortest_and_small_tensors_share():
     reader = Reader(encode(tensors, {}))
     assert reader.info("zeros") == container.Info("int8", (70_000,), "zstd", 70_000, 17)
     assert reader.info("noise") == container.Info("uint8", (70_000,), "raw", 70_000, 70_000)
-    assert len(reader._directory.blocks) == 3
+    assert len(reader._run.blocks) == 3
     assert reader.info("scale3").stored <= 64
 
 
@@ -132,7 +130,7 @@ def test_large_tensors_are_cut_into_blocks(monkeypatch):
     monkeypatch.setattr("tersor.store.layout._JOINABLE", 0)
     tensors = {"big": np.arange(4000, dtype=np.int32), "next": np.arange(3000, dtype=np.int16)}
     reader = Reader(encode(tensors, {}, codec="raw"))
-    assert len(reader._directory.blocks) == 6
+    assert len(reader._run.blocks) == 6
     assert all(same(reader.tensor(name), tensors[name]) for name in tensors)
 
 
@@ -193,8 +191,8 @@ def test_unknown_settings_list_the_known(settings, message):
 def test_what_no_reader_would_take_is_not_written():
     with pytest.raises(InputError, match=r"dimensions of w must be at most 16\. Got 17"):
         encode({"w": np.zeros((1,) * 17)}, {})
-    with pytest.raises(InputError, match="entries must be at most 65536"):
-        encode({}, {str(i): b"" for i in range(65537)})
+    with pytest.raises(InputError, match="entries must be at most 16384"):
+        encode({}, {str(i): b"" for i in range(16385)})
     with pytest.raises(InputError, match=r"directory must be 8388608 bytes"):
         encode({"n" * 2**23: np.zeros(1)}, {})
 
@@ -303,135 +301,3 @@ ZSTD_GOLDEN = """
     a4020001047a737464010080191d9827caa4080d6c61796572302e77656967687431323334353637
     020464040a2080c938f118fb65cc21c71dec21c7e961c790f2a100000046000000994821ab
 """  # written by 0.1.0 with libzstd 1.5.7
-
-
-def zstd_golden():
-    tensors = {f"layer{i}.weight": np.full((4, 100), i, np.int8) for i in range(8)}
-    return encode(tensors, {})
-
-
-# Damage.
-
-
-def read_all(data):
-    """All that a file holds, or None if anything is refused."""
-    try:
-        with Reader(data) as reader:
-            tensors = {name: reader.tensor(name) for name in reader.names}
-            sections = {name: reader.section(name) for name in reader.sections}
-    except FormatError:
-        return None
-    return {n: (a.dtype, a.shape, a.tobytes()) for n, a in tensors.items()}, sections
-
-
-SMALL_FILES = [bytes.fromhex(GOLDEN), zstd_golden()]
-
-
-@pytest.mark.parametrize("data", SMALL_FILES, ids=["raw", "zstd"])
-def test_every_cut_is_found(data):
-    assert read_all(data) is not None
-    assert [size for size in range(len(data)) if read_all(data[:size]) is not None] == []
-
-
-@pytest.mark.parametrize("data", SMALL_FILES, ids=["raw", "zstd"])
-def test_every_flipped_bit_is_found_or_harmless(data):
-    whole, found = read_all(data), 0
-    for place in range(len(data)):
-        for bit in range(8):
-            flipped = bytearray(data)
-            flipped[place] ^= 1 << bit
-            content = read_all(bytes(flipped))
-            assert content in (None, whole), (place, bit)
-            found += content is None
-    assert found > 7.9 * len(data)
-
-
-@pytest.mark.parametrize("data", SMALL_FILES, ids=["raw", "zstd"])
-def test_grown_files_are_refused(data):
-    assert read_all(data + b"\0") is None
-    assert read_all(data + data) is None
-
-
-@given(st.binary(max_size=300))
-def test_any_bytes_are_refused_or_read(data):
-    read_all(data)
-    read_all(b"\x89TSR\x01\x00" + data)
-
-
-def forge(directory, blocks="", *, kind=0, stored=None, length=None, version=1):
-    """A file whose checksum is right, whatever its directory says."""
-    header = b"\x89TSR" + bytes([version, kind])
-    plain = bytes.fromhex(directory)
-    stored = plain if stored is None else stored
-    lengths = struct.pack("<II", len(plain) if length is None else length, len(stored))
-    checksum = zlib.crc32(header + stored + lengths)
-    return header + bytes.fromhex(blocks) + stored + lengths + struct.pack("<I", checksum)
-
-
-@given(st.binary(max_size=120), st.binary(max_size=30))
-def test_any_directory_is_refused_or_read(directory, blocks):
-    read_all(forge(directory.hex(), blocks.hex()))
-
-
-BLOCK = "01 03726177 01 00 02 02"  # one raw block of two bytes, its checksum to follow
-CHECKSUM = zlib.crc32(b"\1\2").to_bytes(4, "little").hex()
-ENTRY = "01 0177 02 01 02"  # int8 w of shape (2,)
-GOOD = f"00 {BLOCK} {CHECKSUM} {ENTRY}"
-
-
-def test_the_forge_makes_good_files():
-    assert same(Reader(forge(GOOD, "0102")).tensor("w"), np.array([1, 2], np.int8))
-
-
-@pytest.mark.parametrize(
-    ("problem", "data"),
-    [
-        ("not a .tsr file, at byte 0", b""),
-        ("not a .tsr file, at byte 0", b"\x89TS"),
-        ("not a .tsr file, at byte 0", b"PK\3\4" + bytes(40)),
-        ("the file is cut, at byte 17", forge(GOOD, "0102")[:17]),
-        ("version 2, this release reads 1, at byte 4", forge(GOOD, "0102", version=2)),
-        ("its end is damaged", forge(GOOD, "0102")[:-12] + b"\xff" * 12),
-        ("unknown kind 9, at byte 5", forge(GOOD, "0102", kind=9)),
-        ("directory of 8388609 bytes", forge(GOOD, "0102", length=2**23 + 1)),
-        ("no zstd frame", forge("", stored=b"\xff\xff", length=1000)),
-        ("3 bytes do not reach the directory", forge(GOOD.replace("02 02", "02 03"), "0102")),
-        ("2 bytes do not reach the directory", forge(GOOD, "010203")),
-        ("200 sections, at most 1 can be", forge("c801 00")),
-        ("5 bytes wanted, 3 left", forge("01 0161 05 000000")),
-        ("two sections have the same name", forge("02 0161 0161 00 00 00 00 00")),
-        ("two tensors have the same name", forge("00 00 00 02 0177 0177 0202 0101 00 00")),
-        ("codec 1 of 1", forge("00 01 03726177 01 01 02 02 00000000 00", "0102")),
-        ("a block is empty", forge("00 01 03726177 01 00 00 00 00000000 00")),
-        ("unknown element code 99", forge("00 00 00 01 0177 63 00")),
-        ("section 'w' has rank 2", forge("00 00 00 01 0177 00 02 0101")),
-        ("17 dimensions, at most 16", forge("00 00 00 01 0177 02 11" + "01" * 17)),
-        ("has 18014398509481984 bytes", forge("00 00 00 01 0177 02 01 8080808080808020")),
-        ("3 bytes of entries do not fill the blocks", forge(GOOD[:-2] + "03", "0102")),
-        ("1 bytes left over", forge(GOOD + "00", "0102")),
-    ],
-)  # fmt: skip
-def test_forged_file_is_refused(problem, data):
-    with pytest.raises(FormatError, match=problem):
-        Reader(data)
-
-
-def test_total_and_tensor_limits_are_the_callers():
-    data = forge(GOOD, "0102")
-    with pytest.raises(FormatError, match="2 bytes, limit 1"):
-        Reader(data, Limits(total_bytes=1))
-    with pytest.raises(FormatError, match="'w' has 2 bytes, limit 1"):
-        Reader(data, Limits(tensor_bytes=1))
-    with pytest.raises(FormatError, match="1 entries, at most 0"):
-        Reader(forge("00 00 00 01 0177 02 01 00"), Limits(entries=0))
-    with pytest.raises(FormatError, match=r"directory of \d+ bytes, too long"):
-        Reader(data, Limits(directory_bytes=5))
-
-
-def test_a_forged_checksum_and_codec_are_refused_when_read():
-    with pytest.raises(FormatError, match="tensor data is damaged, at byte 6"):
-        Reader(forge(GOOD, "0103")).tensor("w")
-    with pytest.raises(FormatError, match="codec 'raz' is not in this release"):
-        Reader(forge(GOOD.replace("03726177", "0372617a"), "0102")).tensor("w")
-    with pytest.raises(FormatError, match="codec 'codec' is not in this release"):
-        Reader(forge(GOOD.replace("03726177", "05636f646563"), "0102")).tensor("w")

@@ -54,3 +54,15 @@ def test_counts_are_bounded_by_the_caller_and_by_the_bytes_left():
 def test_left_over_bytes_are_refused():
     with pytest.raises(FormatError, match="1 bytes left over, at byte 0"):
         Cursor(b"a").end()
+
+
+@pytest.mark.parametrize("numbers", [[], [1, 2, 3], [1, 300, 2], [127, 128]], ids=str)
+def test_columns_come_back(numbers):
+    cursor = Cursor(b"".join(map(varint, numbers)) + b"end")
+    assert cursor.varints(len(numbers)) == numbers
+    assert cursor.take(3) == b"end"
+
+
+def test_a_column_beyond_the_end_is_refused():
+    with pytest.raises(FormatError, match="1 bytes wanted, 0 left, at byte 2"):
+        Cursor(b"ab").varints(3)

@@ -6,16 +6,12 @@ FORMAT.md tells the layout, and is the only place that does.
 import io
 import struct
 import zlib
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from tersor.codecs import find as find_codec
-from tersor.codecs import names as codec_names
-from tersor.codecs.codec import Codec
 from tersor.codecs.zstd import Zstd
 from tersor.errors import FileError, FormatError, InputError
 from tersor.store.atomic import write_atomically
@@ -30,6 +26,7 @@ from tersor.store.directory import (
 )
 from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, from_bytes, to_bytes
 from tersor.store.layout import Item, blocks, candidates
+from tersor.store.run import Run
 from tersor.store.source import Source
 
 MAGIC = b"\x89TSR"
@@ -38,7 +35,6 @@ KINDS = ("tensors", "model", "packed onnx", "packed safetensors")
 _FOOTER = struct.Struct("<III")
 _HEADER_BYTES = len(MAGIC) + 2
 _INLINE = 2**16  # bytes; larger sections stand in blocks
-_KEPT = 2**20  # bytes; the last decoded block is kept, if it is not larger
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,22 +227,19 @@ class Reader:
 
     def _index(self, begin: int) -> None:
         """Work out where everything is; `begin` is the first byte of the directory."""
-        entries, parts = self._directory.entries, self._directory.blocks
-        payloads = starts(block.stored for block in parts)
-        if _HEADER_BYTES + payloads[-1] != begin:
-            problem = f"blocks of {payloads[-1]} bytes do not reach the directory"
+        entries = self._directory.entries
+        self._run = Run(self._source, self._directory.blocks, _HEADER_BYTES)
+        payload = self._run.end - _HEADER_BYTES
+        if self._run.end != begin:
+            problem = f"blocks of {payload} bytes do not reach the directory"
             raise FormatError(problem, offset=begin)
-        self.overhead = self.size - payloads[-1]
-        self._payloads = [_HEADER_BYTES + start for start in payloads]
-        self._decoded = starts(block.size for block in parts)
+        self.overhead = self.size - payload
         order = in_layout_order(entries)
         places = starts(entries[index].size for index in order)
         self._where = {
             (entries[index].code == SECTION, entries[index].name): (entries[index], place)
             for index, place in zip(order, places, strict=False)
         }
-        self._coders: dict[str, Codec] = {}
-        self._last: tuple[int, bytes] = (-1, b"")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -274,16 +267,9 @@ class Reader:
             InputError: There is none of that name.
         """
         entry, place = self._find(name)
-        stored, used = 0.0, []
-        for index in self._touched(place, entry.size):
-            block = self._directory.blocks[index]
-            start, stop = self._decoded[index], self._decoded[index + 1]
-            shared = min(stop, place + entry.size) - max(start, place)
-            stored += block.stored * shared / block.size
-            used.append(block.codec)
-        codec = "+".join(sorted(set(used))) or "none"
+        codec, stored = self._run.cost(place, entry.size)
         dtype = ELEMENTS[entry.code][0]
-        return Info(dtype, entry.shape, codec, entry.size, round(stored))
+        return Info(dtype, entry.shape, codec, entry.size, stored)
 
     def tensor(self, name: str) -> Array:
         """One tensor, checked; it cannot be written to.
@@ -293,12 +279,12 @@ class Reader:
             FormatError: It is damaged, or coded by a codec that this release lacks.
         """
         entry, place = self._find(name)
-        return from_bytes(self._bytes(place, entry.size), entry.code, entry.shape)
+        return from_bytes(self._run.read(place, entry.size), entry.code, entry.shape)
 
     def raw(self, name: str) -> bytes:
         """The bytes of one tensor, checked; errors as `tensor`."""
         entry, place = self._find(name)
-        return self._bytes(place, entry.size)
+        return self._run.read(place, entry.size)
 
     def section(self, name: str) -> bytes:
         """One section, checked.
@@ -311,7 +297,7 @@ class Reader:
         if (True, name) not in self._where:
             raise FormatError(f"section {name!r} is missing", offset=self.size)
         entry, place = self._where[True, name]
-        return self._bytes(place, entry.size)
+        return self._run.read(place, entry.size)
 
     def compare(self, items: Sequence[Item], sections: Mapping[str, bytes]) -> None:
         """Decode everything and compare it with what was meant to be written.
@@ -359,40 +345,3 @@ class Reader:
             some = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
             raise InputError("tensor", got=name, allowed=f"one of {some}")
         return self._where[False, name]
-
-    def _touched(self, place: int, size: int) -> range:
-        """Indices of the blocks that hold `size` bytes at `place`."""
-        if size == 0:
-            return range(0)
-        first = bisect_right(self._decoded, place) - 1
-        return range(first, bisect_right(self._decoded, place + size - 1))
-
-    def _bytes(self, place: int, size: int) -> bytes:
-        pieces = []
-        for index in self._touched(place, size):
-            start, data = self._decoded[index], self._block(index)
-            if start >= place and start + len(data) <= place + size:
-                pieces.append(data)
-            else:
-                pieces.append(data[max(place - start, 0) : place + size - start])
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-
-    def _block(self, index: int) -> bytes:
-        number, kept = self._last
-        if number == index:
-            return kept
-        block, start = self._directory.blocks[index], self._payloads[index]
-        payload = self._source.read(start, block.stored)
-        data = self._coder(block.codec).decode(payload, block.size)
-        if zlib.crc32(data) != block.checksum:
-            raise FormatError("tensor data is damaged", offset=start)
-        if len(data) <= _KEPT:
-            self._last = (index, data)
-        return data
-
-    def _coder(self, name: str) -> Codec:
-        if name not in self._coders:
-            if name not in codec_names():
-                raise FormatError(f"codec {name!r} is not in this release", offset=0)
-            self._coders[name] = find_codec(name).CODEC()
-        return self._coders[name]

@@ -25,7 +25,7 @@ class Limits:
     """
 
     directory_bytes: int = 2**23
-    entries: int = 2**16
+    entries: int = 2**14
     tensor_bytes: int = 2**34
     total_bytes: int = 2**36
 
@@ -88,7 +88,7 @@ def parse(data: bytes, limits: Limits) -> Directory:
     """
     cursor = Cursor(data)
     names = [cursor.text() for _ in range(cursor.count(limits.entries, "sections"))]
-    sizes = [cursor.varint() for _ in names]
+    sizes = cursor.varints(len(names))
     sections = dict(zip(names, [cursor.take(size) for size in sizes], strict=True))
     blocks = _blocks(cursor, limits)
     entries = _entries(cursor, limits)
@@ -110,13 +110,13 @@ def parse(data: bytes, limits: Limits) -> Directory:
 def _blocks(cursor: Cursor, limits: Limits) -> tuple[Block, ...]:
     codecs = [cursor.text() for _ in range(cursor.count(256, "codecs"))]
     count = cursor.count(limits.entries, "blocks")
-    indices = [cursor.varint() for _ in range(count)]
+    indices = cursor.varints(count)
     if max(indices, default=-1) >= len(codecs):
         raise FormatError(f"codec {max(indices)} of {len(codecs)}", offset=cursor.at)
-    sizes = [cursor.varint() for _ in range(count)]
+    sizes = cursor.varints(count)
     if 0 in sizes:
         raise FormatError("a block is empty", offset=cursor.at)
-    stored = [cursor.varint() for _ in range(count)]
+    stored = cursor.varints(count)
     checksums = struct.unpack(f"<{count}I", cursor.take(4 * count))
     return tuple(
         Block(codecs[index], *rest)
@@ -128,19 +128,23 @@ def _entries(cursor: Cursor, limits: Limits) -> tuple[Entry, ...]:
     count = cursor.count(limits.entries, "entries")
     names = [cursor.text() for _ in range(count)]
     codes = cursor.take(count)
-    ranks = [cursor.count(MOST_DIMENSIONS, "dimensions") for _ in range(count)]
+    ranks = cursor.varints(count)
+    if max(ranks, default=0) > MOST_DIMENSIONS:
+        problem = f"{max(ranks)} dimensions, at most {MOST_DIMENSIONS} can be"
+        raise FormatError(problem, offset=cursor.at)
     entries = []
     for name, code, rank in zip(names, codes, ranks, strict=True):
         if code != SECTION and code not in ELEMENTS:
             raise FormatError(
                 f"{name!r} has the unknown element code {code}", offset=cursor.at
             )
-        shape = tuple(cursor.varint() for _ in range(rank))
+        shape = tuple(cursor.varints(rank))
         if code == SECTION and rank != 1:
             raise FormatError(f"section {name!r} has rank {rank}", offset=cursor.at)
         entry = Entry(name, code, shape)
-        if entry.size > limits.tensor_bytes:
-            problem = f"{name!r} has {entry.size} bytes, limit {limits.tensor_bytes}"
+        size = entry.size
+        if size > limits.tensor_bytes:
+            problem = f"{name!r} has {size} bytes, limit {limits.tensor_bytes}"
             raise FormatError(problem, offset=cursor.at)
         entries.append(entry)
     return tuple(entries)

@@ -69,7 +69,7 @@ def join(reader: Reader) -> Iterator[bytes]:
     count = cursor.varint()
     if count != len(names):
         raise FormatError(f"{len(names)} tensors for {count} holes", offset=0)
-    gaps = [cursor.varint() for _ in range(count)]
+    gaps = cursor.varints(count)
     kinds = cursor.take(count)
     for name, gap, kind in zip(names, gaps, kinds, strict=True):
         yield cursor.take(gap)

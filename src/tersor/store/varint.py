@@ -54,6 +54,12 @@ class Cursor:
                 return number
         raise FormatError("a number has more than 63 bits", offset=self.at)
 
+    def varints(self, count: int) -> list[int]:
+        """Read `count` numbers; errors as `varint`."""
+        if self._data[self.at : self.at + count].isascii() and count <= self.left:
+            return list(self.take(count))
+        return [self.varint() for _ in range(count)]
+
     def count(self, most: int, what: str) -> int:
         """Read how many `what` there are: at most `most`, and at most one per byte left.
 

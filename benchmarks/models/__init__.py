@@ -1,0 +1,1 @@
+"""Definitions of published networks, to be filled with published weights."""

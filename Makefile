@@ -1,10 +1,10 @@
-# make setup | demo | test | lint | bench      Everything lands in .venv; nothing else is touched.
+# make setup | test | lint      Everything lands in .venv; nothing else is touched.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test lint format bench clean
+.PHONY: setup test lint format clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -12,9 +12,6 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[openvino,export,demo,dev]'
 	touch $@
-
-demo: setup
-	$(BIN)/tersor demo --output demo
 
 test: setup
 	$(BIN)/python -m pytest
@@ -27,9 +24,6 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-
-bench: setup
-	$(BIN)/python -m benchmarks.spine
 
 clean:
 	rm -rf $(VENV) demo build dist

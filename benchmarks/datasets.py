@@ -21,7 +21,8 @@ def cifar10(part: str, shared_data: Path = SHARED, *, name: str = "x") -> Sample
         shared_data: The folder of data sets.
         name: Name of the model's input.
     """
-    raw = np.frombuffer(lzma.open(shared_data / "cifar10" / f"{part}.dlt.xz").read(), np.uint8)
+    packed = (shared_data / "cifar10" / f"{part}.dlt.xz").read_bytes()
+    raw = np.frombuffer(lzma.decompress(packed), np.uint8)
     labels, differences = raw[:10000], raw[10000:].reshape(10000, 3, 32, 32)
     rows = np.cumsum(differences, axis=2, dtype=np.uint8)
     images = np.cumsum(rows, axis=3, dtype=np.uint8)

@@ -9,8 +9,8 @@ ROOT = Path(__file__).parents[1] / "src" / "tersor"
 FLOORS = [
     {"errors"},
     {"arrays", "kernels", "machine"},
-    {"codecs", "codes"},
-    {"network", "data"},
+    {"codecs", "codes", "data"},
+    {"network"},
     {"train", "export", "store", "engines"},
     {"methods", "runtime"},
     {"metrics", "measure", "report"},

@@ -5,7 +5,7 @@ A 3x3 convolution of 16 channels, three stages of (depth - 2) / 6 basic blocks w
 every second pixel and pads the channels with zeros, a quarter of the new width on
 either side ("option A").
 
-Source: He et al., "Deep residual learning for image recognition", arXiv:1512.03385, section 4.2.
+Source: He et al., "Deep residual learning for image recognition", arXiv:1512.03385, 4.2.
 Names of parameters are those of the published checkpoints.
 """
 

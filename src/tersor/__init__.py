@@ -13,18 +13,14 @@ if TYPE_CHECKING:
     from tersor.network.network import Network as Network
 
 _HOME = {
-    "Budget": "tersor.plan.budget",
     "Network": "tersor.network.network",
-    "Recipe": "tersor.plan.recipe",
     "Samples": "tersor.data.samples",
     "TersorError": "tersor.errors",
     "capture": "tersor.network.capture",
-    "compress": "tersor.pipeline",
-    "load": "tersor.pipeline",
     "open": "tersor.runtime",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604
+__all__ = ["__version__", *_HOME]
 
 
 def __getattr__(name: str) -> Any:

@@ -70,7 +70,7 @@ class Histogram:
     def centres(self) -> NDArray[np.float64]:
         """The middle of each bin, (8192,)."""
         step = 2.0 ** (self.exponent + 1) / _BINS
-        return (np.arange(_BINS) - _BINS // 2 + 0.5) * step
+        return np.asarray((np.arange(_BINS) - _BINS // 2 + 0.5) * step, np.float64)
 
     def _widen(self, magnitude: float) -> None:
         needed = int(np.ceil(np.log2(magnitude))) if magnitude > 0 else _LOWEST_EXPONENT

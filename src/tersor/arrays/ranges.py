@@ -78,5 +78,5 @@ def _squared_error(
     codes: tuple[int, int],
 ) -> float:
     scale, zero = scale_and_zero_point(*ends, codes=codes)
-    error = centres - round_trip(centres, np.float64(scale), np.float64(zero), codes)
+    error = centres - round_trip(centres, np.asarray(scale), np.asarray(float(zero)), codes)
     return float((weights * error * error).sum())

@@ -117,7 +117,8 @@ class Network:
         ]
         with torch.no_grad():
             results = self.module(*args)
-        return {p.name: r.detach().cpu().numpy() for p, r in zip(self.outputs, results, strict=True)}
+        pairs = zip(self.outputs, results, strict=True)
+        return {port.name: result.detach().cpu().numpy() for port, result in pairs}
 
     @property
     def device(self) -> torch.device:

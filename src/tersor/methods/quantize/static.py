@@ -11,7 +11,7 @@ kernels run from end to end.
 
 A layer that costs too much stays float: while the output's signal-to-noise ratio is below
 `min_sqnr_db`, the layer that alone makes the most noise, and more than three times its equal
-share, goes back to float. Noise of several layers is taken to add up.
+share or more than half of all, goes back to float. Noise of several layers is taken to add up.
 
 Source: Jacob et al., arXiv:1712.05877; Nagel et al., "A white paper on neural network
 quantization", arXiv:2106.08295, sections 2 and 3.
@@ -146,7 +146,7 @@ class QuantizeStatic:
         while noise and sum(noise.values()) > allowed:
             worst = max(noise, key=lambda name: noise[name])
             share = noise[worst] / sum(noise.values())
-            if share <= 3 / len(noise):
+            if share <= min(3 / len(noise), 0.5):
                 break
             kept[worst] = (
                 f"alone makes {share:.0%} of the noise, fair would be {1 / len(noise):.0%}"

@@ -1,0 +1,21 @@
+"""The code in the README runs."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+TEXT = (Path(__file__).parents[1] / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+
+
+def test_there_is_code():
+    assert BLOCKS
+
+
+@pytest.mark.parametrize("code", BLOCKS)
+def test_readme_code_runs(code, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, "README.md", "exec"), {})  # noqa: S102
+    assert "array(" in capsys.readouterr().out
+    assert (tmp_path / "model.tsr").stat().st_size > 0

@@ -9,7 +9,7 @@ import tersor
 
 NAMES = {
     *("Network", "Samples", "TersorError", "__version__"),
-    *("capture", "open"),
+    *("capture", "load", "open"),
 }
 
 

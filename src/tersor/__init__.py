@@ -17,6 +17,7 @@ _HOME = {
     "Samples": "tersor.data.samples",
     "TersorError": "tersor.errors",
     "capture": "tersor.network.capture",
+    "load": "tersor.reading",
     "open": "tersor.runtime",
 }
 

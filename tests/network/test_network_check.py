@@ -50,7 +50,7 @@ def test_numbers_that_are_not_finite_are_counted(path, values, text):
 def masked(value):
     network = perceptron().copy()
     network.set_tensor("mask", torch.full((12,), value))
-    first = node(network, "linear")
+    first = node(network, "linear_default")
     with network.graph.inserting_before(first):
         added = network.graph.call_function(
             aten.add.Tensor, (first.args[0], network.graph.get_attr("mask"))
@@ -72,26 +72,26 @@ def broken(change):
 
 
 def in_place(network):
-    node(network, "relu").target = aten.relu_.default
+    node(network, "relu_default").target = aten.relu_.default
 
 
 def method(network):
-    with network.graph.inserting_before(node(network, "relu")):
-        network.graph.call_method("relu", (node(network, "linear"),))
+    with network.graph.inserting_before(node(network, "relu_default")):
+        network.graph.call_method("relu", (node(network, "linear_default"),))
 
 
 def module(network):
     network.module.add_submodule("strange", nn.ReLU())
-    with network.graph.inserting_before(node(network, "relu")):
-        network.graph.call_module("strange", (node(network, "linear"),))
+    with network.graph.inserting_before(node(network, "relu_default")):
+        network.graph.call_module("strange", (node(network, "linear_default"),))
 
 
 def python(network):
-    node(network, "relu").target = torch.nn.functional.relu_
+    node(network, "relu_default").target = torch.nn.functional.relu_
 
 
 def foreign(network):
-    node(network, "relu").target = print
+    node(network, "relu_default").target = print
 
 
 def single_output(network):
@@ -100,16 +100,16 @@ def single_output(network):
 
 
 def order(network):
-    node(network, "relu").append(node(network, "linear"))
+    node(network, "relu_default").append(node(network, "linear_default"))
 
 
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (in_place, r"relu works in place \(aten\.relu_\.default\)"),
+        (in_place, r"relu_default works in place \(aten\.relu_\.default\)"),
         (method, "relu calls a method"),
         (module, "strange calls a ReLU"),
-        (foreign, "relu calls .*print.*, which is not of ATen"),
+        (foreign, "relu_default calls .*print.*, which is not of ATen"),
         (single_output, "does not return a flat tuple"),
         (order, "The graph is damaged"),
     ],
@@ -133,7 +133,7 @@ def test_ports_must_fit(ports, text):
 
 def test_sizes_may_be_computed_in_python():
     network = perceptron().copy()
-    first = node(network, "linear")
+    first = node(network, "linear_default")
     with network.graph.inserting_before(first):
         network.graph.call_function(operator.mul, (2, 3))
     check(network)

@@ -62,8 +62,7 @@ class _Builder:
         self.random = torch.Generator().manual_seed(seed)
 
     def call(self, target: Any, *args: Any) -> fx.Node:
-        name = str(target).split(".")[1]  # "relu" of aten.relu.default, as torch.export does
-        return self.graph.create_node("call_function", target, args, name=name)
+        return self.graph.call_function(target, args)
 
     def tensor(self, path: str, value: torch.Tensor, *, buffer: bool = False) -> fx.Node:
         owner, leaf = path.split(".")

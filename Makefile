@@ -1,10 +1,10 @@
-# make setup | test | lint      Everything lands in .venv; nothing else is touched.
+# make setup | test | lint | demo      Everything lands in .venv; nothing else is touched.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup test lint format clean
+.PHONY: setup test lint format demo clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+demo: setup
+	$(BIN)/tersor demo --output demo
 
 clean:
 	rm -rf $(VENV) demo build dist

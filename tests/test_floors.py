@@ -17,8 +17,8 @@ FLOORS = [
     {"verify"},
     {"plan"},
     {"reading", "choosing"},
-    {"pipeline"},
-    {"bench", "demo"},
+    {"pipeline", "modelfile"},
+    {"bench", "demo", "evaluation"},
     {"cli", "testing"},
 ]
 CONTRACT = {  # folders of parts, and the one module that the parts may share
@@ -30,6 +30,7 @@ CONTRACT = {  # folders of parts, and the one module that the parts may share
 WITHOUT_TORCH = {  # rooms that must not load torch when they are imported
     *("errors", "arrays", "machine", "codecs", "data", "store", "engines", "runtime"),
     *("metrics", "verify", "measure", "report", "plan", "bench", "demo", "cli"),
+    *("evaluation", "modelfile"),
 }
 FILES = sorted(set(ROOT.rglob("*.py")) - {ROOT / "__init__.py"})
 

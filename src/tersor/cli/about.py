@@ -1,0 +1,186 @@
+"""`tersor inspect`, `tersor methods`, `tersor info`: what there is."""
+
+from collections.abc import Mapping
+from dataclasses import MISSING, Field, fields
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tersor.cli.answer import Answer
+from tersor.cli.options import command, model
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+@command("tersor inspect model.onnx")
+@model
+def inspect(model: str) -> Answer:
+    """Show what is in MODEL, layer by layer.
+
+    For each layer its size, its work, and whether it can be compressed, or why not.
+    Multiply-accumulates (MACs), shapes and activation memory are for one sample.
+    """
+    from tersor.network.cost import describe
+    from tersor.reading import read
+
+    loaded = read(model)
+    document = {"model": loaded.name, **describe(loaded.network)}
+
+    def show(console: "Console") -> None:
+        from tersor.report.inspection import render_inspect
+
+        console.print(render_inspect(document))
+
+    return Answer(document, show)
+
+
+@command("tersor methods quantize.static")
+@click.argument("name", required=False)
+def methods(name: str | None) -> Answer:
+    """List the compression methods and their settings.
+
+    With NAME, only that method. A recipe is a list of methods with settings, which
+    `tersor compress --set` changes.
+    """
+    from tersor.methods import find, names
+
+    chosen = [name] if name else names()
+    found = {each: _method(find(each)) for each in chosen}
+
+    def show(console: "Console") -> None:
+        from rich.padding import Padding
+        from rich.table import Table
+
+        for title, method in found.items():
+            console.print(f"[bold]{title}[/bold]  {method['summary']}")
+            table = Table.grid(padding=(0, 2, 0, 0))
+            for setting in method["settings"]:
+                default = "required" if setting["required"] else f"{setting['default']!r}"
+                table.add_row(setting["name"], f"[dim]{default}[/dim]", setting["meaning"])
+            console.print(Padding(table, (0, 0, 1, 4)))
+
+    return Answer({"methods": found}, show)
+
+
+def _method(module: Any) -> dict[str, Any]:
+    """One line on a method, and its settings."""
+    meanings = _attributes(module.METHOD.__doc__ or "")
+    return {
+        "summary": _first_sentence(module.__doc__ or ""),
+        "settings": [
+            {
+                "name": each.name,
+                "default": _default(each),
+                "required": each.default is MISSING and each.default_factory is MISSING,
+                "meaning": meanings.get(each.name, ""),
+            }
+            for each in fields(module.METHOD)
+        ],
+    }
+
+
+def _default(setting: "Field[Any]") -> object:
+    """The default as JSON holds it; None if there is none."""
+    if setting.default_factory is not MISSING:
+        value = setting.default_factory()
+    else:
+        value = None if setting.default is MISSING else setting.default
+    if isinstance(value, tuple):
+        return list(value)
+    plain = value is None or isinstance(value, bool | int | float | str | list)
+    return value if plain else str(value)
+
+
+def _first_sentence(text: str) -> str:
+    """The first paragraph, on one line."""
+    return " ".join(text.strip().partition("\n\n")[0].split())
+
+
+def _attributes(text: str) -> dict[str, str]:
+    r"""The meanings in the section "Attributes" of a docstring, by name.
+
+    >>> _attributes("Sum.\n\nAttributes:\n    a: One,\n        two.\n    b, c: More.\n")
+    {'a': 'One, two.', 'b': 'More.', 'c': 'More.'}
+    """
+    found: dict[str, str] = {}
+    names: list[str] = []
+    lines = text.partition("Attributes:\n")[2].splitlines()
+    indent = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
+    for line in lines:
+        depth = len(line) - len(line.lstrip())
+        if not line.strip() or depth < indent:
+            break
+        if depth == indent:
+            head, _, line = line.partition(":")
+            names = [name.strip() for name in head.split(",")]
+        for name in names:
+            found[name] = f"{found.get(name, '')} {line.strip()}".strip()
+    return found
+
+
+@command("tersor info")
+def info() -> Answer:
+    """Show version, machine, engines and named recipes."""
+    from importlib import metadata
+
+    from tersor.machine import describe
+    from tersor.plan.recipe import describe as recipes
+
+    document = {
+        "version": metadata.version("tersor"),
+        "machine": describe(),
+        "engines": _engines(),
+        "recipes": recipes(),
+    }
+    return Answer(document, lambda console: _show_info(document, console))
+
+
+def _engines() -> list[dict[str, object]]:
+    from tersor.engines import find, names
+
+    found: list[dict[str, object]] = []
+    for name in names():
+        engine = find(name)
+        version = engine.version()
+        precisions = list(engine.precisions()) if version else []
+        found.append(
+            {"name": name, "version": version, "precisions": precisions, "fast": engine.fast}
+        )
+    return found
+
+
+def _show_info(document: Mapping[str, Any], console: "Console") -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    from tersor.report import units
+
+    machine = document["machine"]
+    cores = f"{machine['physical_cores']} cores, {machine['logical_cores']} logical"
+    memory = units.bytes_text(machine["memory_bytes"])
+    sections: dict[str, list[tuple[str, str]]] = {
+        "Machine": [
+            ("processor", machine["cpu"]),
+            ("cores", f"{cores}, {machine['default_threads']} threads by default"),
+            ("instructions", ", ".join(machine["isa"]) or "none that matter"),
+            ("memory", memory),
+            ("system", f"{machine['system']}, Python {machine['python']}"),
+        ],
+        "Engines": [(each["name"], _engine_text(each)) for each in document["engines"]],
+        "Recipes": list(document["recipes"].items()),
+    }
+    console.print(f"[bold]tersor {document['version']}[/bold]")
+    for title, rows in sections.items():
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for head, text in rows:
+            table.add_row(head, text)
+        console.print(f"\n[bold]{title}[/bold]")
+        console.print(Padding(table, (0, 0, 0, 2)))
+
+
+def _engine_text(engine: Mapping[str, Any]) -> str:
+    if engine["version"] is None:
+        return "not installed"
+    slow = "" if engine["fast"] else "  (slow: for checks only)"
+    return f"{engine['version']}  {', '.join(engine['precisions'])}{slow}"

@@ -1,0 +1,276 @@
+"""`tersor compress` and `tersor demo`: the whole way, from a model to a report."""
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tersor.cli.answer import Answer, progress
+from tersor.cli.options import (
+    METRICS,
+    command,
+    known_engines,
+    metric_of,
+    model,
+    threads,
+    writable_folder,
+)
+from tersor.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tersor.data.samples import Samples
+    from tersor.data.split import Split
+    from tersor.pipeline import Result
+    from tersor.plan.recipe import Recipe
+
+BUDGET_MISSED = 3
+FILES = ("model.tsr", "model.onnx", "report.json", "report.html", "recipe.toml")
+_PURPOSES = {
+    "model.tsr": "the model: run it with `tersor run` or tersor.open",
+    "model.onnx": "the same for other runtimes",
+    "report.json": "all figures, for programs",
+    "report.html": "all figures, for people: open it in a browser",
+    "recipe.toml": "gives the same result again, with --recipe",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Wishes:
+    """What the user typed, option by option."""
+
+    model: str
+    data: str
+    validation: str | None
+    test: str | None
+    recipe: str
+    budget: str | None
+    settings: tuple[str, ...]
+    metric: str | None
+    output: str
+    batch: int
+    threads: int | None
+    engines: tuple[str, ...]
+    seconds: float
+
+    @property
+    def sources(self) -> list[str]:
+        """Everything that is read, and must not be overwritten."""
+        given = (self.model, self.data, self.validation, self.test, self.recipe)
+        return [each for each in given if each]
+
+
+@command(
+    "tersor compress model.onnx --data train.npz --test test.npz --budget size=4x,drop=1pp"
+)
+@model
+@click.option(
+    "--data",
+    required=True,
+    metavar="D",
+    help="Samples to calibrate and choose by: an .npz file of arrays named like the inputs "
+    "(and perhaps labels), a folder of images, or package.module:callable.",
+)
+@click.option(
+    "--validation", metavar="D", help="Samples to choose by.  [default: a part of --data]"
+)
+@click.option("--test", metavar="D", help="Samples that only the report is about.")
+@click.option(
+    "--recipe",
+    metavar="R",
+    default="fast",
+    show_default=True,
+    help="What to try: a name from `tersor info`, or a .toml file.",
+)
+@click.option(
+    "--budget",
+    metavar="B",
+    help='What to reach, as in "size=10x,latency=2x,drop=1pp". If it is missed, the best '
+    "result is written all the same, and the exit code is 3.",
+)
+@click.option(
+    "--set",
+    "settings",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a setting of the recipe, as in quantize.static.ranges=minmax; see "
+    "`tersor methods`. May be repeated.",
+)
+@click.option("--metric", metavar="M", help=f"{METRICS}.  [default: what fits the labels]")
+@click.option(
+    "--output",
+    metavar="DIR",
+    default="./compressed",
+    show_default=True,
+    help="Folder for the five files.",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Batch size that speed is measured at.",
+)
+@threads
+@click.option(
+    "--engine",
+    "engines",
+    multiple=True,
+    metavar="E",
+    help="Engine to try; may be repeated.  [default: those that do not compile for long]",
+)
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=20.0,
+    show_default=True,
+    help="Longest time for racing the candidates.",
+)
+@click.pass_context
+def compress(ctx: click.Context, /, **given: Any) -> Answer:
+    """Make MODEL smaller and faster, and prove that it still works.
+
+    Tries what the recipe says, keeps the fastest result that is accurate enough, and writes
+    model.tsr, model.onnx, report.json, report.html and recipe.toml. Without labels the
+    original model is the teacher and the judge.
+    """
+    wishes = _Wishes(**given)
+    known_engines(wishes.engines)
+    settings = _settings(wishes.settings)
+    metric = metric_of(wishes.metric)
+    budget = _budget(wishes.budget)
+    with _output(wishes) as folder:
+        data = _data(wishes)
+        recipe = _recipe(wishes.recipe, settings)
+        with progress() as advance:
+            from tersor.pipeline import Options
+            from tersor.pipeline import compress as compressed
+
+            options = Options(
+                batch=wishes.batch,
+                threads=wishes.threads,
+                engines=wishes.engines or None,
+                seconds=wishes.seconds,
+                on_progress=advance,
+            )
+            found = compressed(
+                wishes.model,
+                data,
+                recipe=recipe,
+                budget=budget,
+                metric=metric,
+                options=options,
+            )
+        again = shlex.join(["tersor", *ctx.find_root().obj])
+        result = replace(found, report={**found.report, "command": again})
+        result.save(folder)
+    return _answer(result, wishes.output)
+
+
+@command("tersor demo --output demo")
+@click.option(
+    "--output",
+    metavar="DIR",
+    default="./demo",
+    show_default=True,
+    help="Folder for the files.",
+)
+def demo(output: str) -> Answer:
+    """Train a small network, compress it, show the report.
+
+    Takes about a minute. Needs no data and no network connection.
+    """
+    from tersor.demo import run
+
+    folder = writable_folder(output, ())
+    with progress() as advance:
+        result = run(folder, on_progress=advance)
+    return _answer(result, output)
+
+
+def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
+    """The texts of `--set` as a table."""
+    found = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not (sign and key.strip()):
+            raise InputError("--set", got=pair, allowed="of the form key=value")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _budget(text: str | None) -> Any:
+    """The budget, or None."""
+    if text is None:
+        return None
+    from tersor.plan.budget import Budget
+
+    return Budget.parse(text)
+
+
+def _recipe(source: str, settings: Mapping[str, str]) -> "Recipe":
+    from tersor.plan.recipe import load_recipe, with_settings
+
+    recipe = load_recipe(source)
+    return with_settings(recipe, settings) if settings else recipe
+
+
+def _data(wishes: _Wishes) -> "Samples | Split":
+    """The samples, divided where the user divided them."""
+    from tersor.data.read import read_samples
+    from tersor.data.split import split
+
+    samples = read_samples(wishes.data)
+    others = [
+        None if each is None else read_samples(each)
+        for each in (wishes.validation, wishes.test)
+    ]
+    if others == [None, None]:
+        return samples
+    return split(samples, validation=others[0], test=others[1])
+
+
+@contextmanager
+def _output(wishes: _Wishes) -> Iterator[Path]:
+    """The folder for the files, ready to be written; gone again if nothing comes of it."""
+    was_there = Path(wishes.output).exists()
+    folder = writable_folder(wishes.output, FILES, *wishes.sources)
+    try:
+        yield folder
+    except BaseException:
+        if not was_there:
+            with suppress(OSError):
+                folder.rmdir()  # only if it is empty
+        raise
+
+
+def _answer(result: "Result", output: str) -> Answer:
+    """The report, where the files are, and what to try next."""
+
+    def show(console: "Console") -> None:
+        from tersor.report.terminal import print_report
+
+        print_report(result.report, console)
+        _show_files(output, console)
+
+    return Answer(result.report, show, exit_code=0 if result.budget_met else BUDGET_MISSED)
+
+
+def _show_files(output: str, console: "Console") -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for name, purpose in _PURPOSES.items():
+        table.add_row(Text(str(Path(output) / name)), Text(purpose, "dim"))
+    console.print("\n[bold]Files[/bold]")
+    console.print(Padding(table, (0, 0, 0, 2)))
+    compressed = shlex.quote(str(Path(output) / "model.tsr"))
+    console.print("\n[bold]Next[/bold]")
+    console.print(Text(f"  tersor run {compressed} --input in.npz --output out.npz"))

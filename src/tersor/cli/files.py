@@ -1,0 +1,99 @@
+"""`tersor pack`, `tersor unpack`, `tersor export`: from one file to another."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from tersor.cli.answer import Answer
+from tersor.cli.options import command, model, writable_file
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_OUTPUT = click.option("-o", "--output", required=True, metavar="FILE", help="File to write.")
+
+
+@command("tersor pack model.safetensors -o model.tsr")
+@click.argument("file")
+@_OUTPUT
+def pack(file: str, output: str) -> Answer:
+    """Make an .onnx or .safetensors FILE smaller, without loss.
+
+    `tersor unpack` gives back the same file, byte for byte; that is checked before the
+    packed file appears.
+    """
+    from tersor.store.pack import pack as packed
+
+    target = writable_file(output, ".tsr", file)
+    return _answer(packed(Path(file), target), file, output)
+
+
+@command("tersor unpack model.tsr -o model.safetensors")
+@click.argument("file")
+@_OUTPUT
+def unpack(file: str, output: str) -> Answer:
+    """Write the file that was packed into FILE, exactly as it was."""
+    from tersor.store.pack import unpack as unpacked
+
+    target = writable_file(output, "", file)
+    return _answer(unpacked(Path(file), target), file, output)
+
+
+def _answer(done: object, source: str, output: str) -> Answer:
+    """What packing or unpacking did."""
+    from tersor.report import units
+    from tersor.store.pack import PackResult
+
+    assert isinstance(done, PackResult)  # noqa: S101 - imported here, to keep help quick
+    ratio = done.original_bytes / max(1, done.stored_bytes)
+    document = {
+        "source": source,
+        "output": output,
+        "original_bytes": done.original_bytes,
+        "stored_bytes": done.stored_bytes,
+        "compression": ratio,
+        "tensors": len(done.tensors),
+        "seconds": done.seconds,
+    }
+
+    def show(console: "Console") -> None:
+        sizes = (
+            f"{units.bytes_text(done.original_bytes)} original, "
+            f"{units.bytes_text(done.stored_bytes)} packed ({units.ratio_text(ratio)})"
+        )
+        console.print(f"Wrote {output}: {sizes}, {len(done.tensors)} tensors.", markup=False)
+
+    return Answer(document, show)
+
+
+@command("tersor export model.tsr -o model.onnx")
+@model
+@_OUTPUT
+def export(model: str, output: str) -> Answer:
+    """Write MODEL as an ONNX file for other runtimes.
+
+    A .tsr file gives back the ONNX model that it holds, byte for byte.
+    """
+    from tersor.store.atomic import write_atomically
+
+    target = writable_file(output, ".onnx", model)
+    size = write_atomically(target, _onnx_of(model))
+
+    def show(console: "Console") -> None:
+        from tersor.report import units
+
+        console.print(f"Wrote {output}: {units.bytes_text(size)}.", markup=False)
+
+    return Answer({"source": model, "output": output, "onnx_bytes": size}, show)
+
+
+def _onnx_of(model: str) -> bytes:
+    if Path(model).suffix == ".tsr":
+        from tersor.store.model import load_model
+
+        return load_model(model)[0]
+    from tersor.export.onnx import to_onnx
+    from tersor.reading import read
+
+    return to_onnx(read(model).network)

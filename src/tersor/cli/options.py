@@ -1,0 +1,137 @@
+"""What commands share: options, and checks of paths before the work begins."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import click
+
+from tersor.errors import FileError, InputError
+
+if TYPE_CHECKING:
+    from tersor.metrics import UserMetric
+
+Function = Callable[..., Any]
+METRICS = "top1, top5, mse, or package.module:callable; top1:NAME takes the output NAME"
+
+
+def command(example: str) -> Callable[[Function], click.Command]:
+    """A command with `--json` and a one-line example below its help."""
+
+    def made(function: Function) -> click.Command:
+        with_json = click.option(
+            "--json",
+            is_flag=True,
+            expose_value=False,
+            help="Print one JSON document to stdout and nothing else.",
+        )(function)
+        return click.command(epilog=f"\b\nExample:\n  {example}")(with_json)
+
+    return made
+
+
+model = click.argument("model", metavar="MODEL")
+threads = click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="Threads for one run.  [default: one per physical core]",
+)
+engine = click.option(
+    "--engine", metavar="E", help="Engine to run on; see `tersor info`.  [default: the best]"
+)
+
+
+def known_engines(names: Iterable[str]) -> None:
+    """Raise InputError for a name that is no engine's."""
+    from tersor.engines import find
+
+    for name in names:
+        find(name)
+
+
+def metric_of(text: str | None) -> "str | UserMetric | None":
+    """The metric that the user means: a name, or the user's own function.
+
+    Raises:
+        InputError: There is none of that name.
+        CallableError: The user's module failed.
+    """
+    if text is None:
+        return None
+    from tersor.data.callables import find, is_spec
+    from tersor.metrics import NAMES
+
+    if text.partition(":")[0] in NAMES:
+        return text
+    if is_spec(text):
+        return find(text)
+    allowed = f"one of {', '.join(NAMES)}, or package.module:callable"
+    raise InputError("metric", got=text, allowed=allowed)
+
+
+def writable_file(path: str, suffix: str, *others: str) -> Path:
+    """The path, after a look whether a file can be written there.
+
+    Args:
+        path: Where to.
+        suffix: How its name must end.
+        others: Files that it must not overwrite.
+
+    Raises:
+        InputError: The name ends otherwise.
+        FileError: The folder is missing or read-only, or the path is one of `others`.
+    """
+    target = Path(path)
+    if suffix and target.suffix.lower() != suffix:
+        raise InputError("output", got=path, allowed=f"a file name that ends with {suffix}")
+    if target.is_dir():
+        raise FileError(path, "is a folder", "Name a file.")
+    _keep(target, others)
+    _probe(target.parent)
+    return target
+
+
+def writable_folder(path: str, files: Iterable[str], *others: str) -> Path:
+    """The folder, made if it is missing, after a look whether files can be written there.
+
+    Args:
+        path: Where to.
+        files: Names of the files that will be written.
+        others: Files that they must not overwrite.
+
+    Raises:
+        FileError: It cannot be made or written, or one of `others` would be overwritten.
+    """
+    folder = Path(path)
+    for name in files:
+        _keep(folder / name, others)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot be made ({error.strerror})"
+        raise FileError(path, problem, "Name a folder that can be written.") from None
+    _probe(folder)
+    return folder
+
+
+def _keep(target: Path, others: Iterable[str]) -> None:
+    for other in others:
+        with suppress(OSError):
+            if target.samefile(other):
+                problem = "is also read: it would be overwritten"
+                raise FileError(target, problem, "Choose another output.")
+
+
+def _probe(folder: Path) -> None:
+    """Write an empty file into a folder, and remove it."""
+    probe = folder / f".tersor-{uuid4().hex}.tmp"
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        problem = f"cannot be written to ({error.strerror})"
+        raise FileError(
+            folder, problem, "Choose another output, or make the folder."
+        ) from None

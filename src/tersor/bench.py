@@ -14,7 +14,7 @@ from tersor.engines.engine import End
 from tersor.errors import EngineError, InputError, ModelError
 from tersor.machine import default_threads
 from tersor.measure import Contestant, Timing, race, ratio
-from tersor.modelfile import model_file
+from tersor.modelfile import model_file, naming
 from tersor.report.bench import BenchRow
 from tersor.runtime import Runnable
 from tersor.runtime import open as open_model
@@ -150,7 +150,8 @@ def _enter(
         problem=None,
     )
     try:
-        model = open_model(path, engine=engine, threads=threads, precision=precision)
+        with naming(path):
+            model = open_model(path, engine=engine, threads=threads, precision=precision)
         feeds = _feeds(name, model.inputs, options.batch)
         model.session.run(feeds)
     except EngineError as error:

@@ -13,7 +13,7 @@ from tersor.data.samples import Samples
 from tersor.engines.engine import End
 from tersor.errors import DataError, InputError
 from tersor.metrics import Metric, UserMetric, resolve
-from tersor.modelfile import model_file
+from tersor.modelfile import model_file, naming
 from tersor.runtime import open as open_model
 
 Array = NDArray[np.generic]
@@ -49,7 +49,7 @@ def evaluate(
         FileError, FormatError, EngineError: The model cannot be opened or run.
     """
     _check_labels(samples, metric)
-    with model_file(path) as file:
+    with naming(path), model_file(path) as file:
         model = open_model(file, engine=engine)
         fitting = fit(samples, [_port(end, samples) for end in model.inputs])
         size = _batch_size(model.inputs, len(samples), batch_size)

@@ -47,6 +47,17 @@ def model_file(source: str | Path) -> Iterator[Path]:
         yield made
 
 
+@contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Say in format errors which file is damaged, if they do not say it themselves."""
+    try:
+        yield
+    except FormatError as error:
+        if str(path) in error.problem:
+            raise
+        raise FormatError(f"{path}: {error.problem}", offset=error.offset) from None
+
+
 def _check(path: Path) -> None:
     """Raise unless the file is a whole ONNX model."""
     import onnx

@@ -21,10 +21,12 @@ def inspect(model: str) -> Answer:
     For each layer its size, its work, and whether it can be compressed, or why not.
     Multiply-accumulates (MACs), shapes and activation memory are for one sample.
     """
+    from tersor.modelfile import naming
     from tersor.network.cost import describe
     from tersor.reading import read
 
-    loaded = read(model)
+    with naming(model):
+        loaded = read(model)
     document = {"model": loaded.name, **describe(loaded.network)}
 
     def show(console: "Console") -> None:
@@ -48,19 +50,23 @@ def methods(name: str | None) -> Answer:
     chosen = [name] if name else names()
     found = {each: _method(find(each)) for each in chosen}
 
-    def show(console: "Console") -> None:
-        from rich.padding import Padding
-        from rich.table import Table
+    return Answer({"methods": found}, lambda console: _show_methods(found, console))
 
-        for title, method in found.items():
-            console.print(f"[bold]{title}[/bold]  {method['summary']}")
-            table = Table.grid(padding=(0, 2, 0, 0))
-            for setting in method["settings"]:
-                default = "required" if setting["required"] else f"{setting['default']!r}"
-                table.add_row(setting["name"], f"[dim]{default}[/dim]", setting["meaning"])
-            console.print(Padding(table, (0, 0, 1, 4)))
 
-    return Answer({"methods": found}, show)
+def _show_methods(found: Mapping[str, Any], console: "Console") -> None:
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    for number, (name, method) in enumerate(found.items()):
+        table = Table.grid(padding=(0, 2, 0, 0))
+        for setting in method["settings"]:
+            default = "required" if setting["required"] else repr(setting["default"])
+            row = (setting["name"], default, setting["meaning"])
+            table.add_row(*(Text(*cell) for cell in zip(row, ("", "dim", ""), strict=True)))
+        console.print(Text(("\n" if number else "") + name, "bold"))
+        console.print(Padding(Text(method["summary"]), (0, 0, 0, 2)))
+        console.print(Padding(table, (0, 0, 0, 4)))
 
 
 def _method(module: Any) -> dict[str, Any]:

@@ -44,7 +44,10 @@ def deliver(answer: Answer, *, as_json: bool) -> None:
     console = Console(highlight=False)
     with console.capture() as captured:
         answer.show(console)
-    write(sys.stdout, captured.get())
+    text = captured.get()
+    if not console.is_terminal:
+        text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
+    write(sys.stdout, text)
 
 
 def write_json(document: Mapping[str, object]) -> None:

@@ -148,9 +148,14 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
         data = _data(wishes)
         recipe = _recipe(wishes.recipe, settings)
         with progress() as advance:
+            advance("read", 0.0)
+            from tersor.modelfile import naming
             from tersor.pipeline import Options
             from tersor.pipeline import compress as compressed
+            from tersor.reading import read
 
+            with naming(wishes.model):
+                loaded = read(wishes.model)
             options = Options(
                 batch=wishes.batch,
                 threads=wishes.threads,
@@ -159,7 +164,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
                 on_progress=advance,
             )
             found = compressed(
-                wishes.model,
+                loaded,
                 data,
                 recipe=recipe,
                 budget=budget,

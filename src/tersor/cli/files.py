@@ -34,10 +34,13 @@ def pack(file: str, output: str) -> Answer:
 @_OUTPUT
 def unpack(file: str, output: str) -> Answer:
     """Write the file that was packed into FILE, exactly as it was."""
+    from tersor.modelfile import naming
     from tersor.store.pack import unpack as unpacked
 
     target = writable_file(output, "", file)
-    return _answer(unpacked(Path(file), target), file, output)
+    with naming(file):
+        done = unpacked(Path(file), target)
+    return _answer(done, file, output)
 
 
 def _answer(done: object, source: str, output: str) -> Answer:
@@ -75,10 +78,12 @@ def export(model: str, output: str) -> Answer:
 
     A .tsr file gives back the ONNX model that it holds, byte for byte.
     """
+    from tersor.modelfile import naming
     from tersor.store.atomic import write_atomically
 
     target = writable_file(output, ".onnx", model)
-    size = write_atomically(target, _onnx_of(model))
+    with naming(model):
+        size = write_atomically(target, _onnx_of(model))
 
     def show(console: "Console") -> None:
         from tersor.report import units

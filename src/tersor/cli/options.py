@@ -126,6 +126,8 @@ def _keep(target: Path, others: Iterable[str]) -> None:
 
 def _probe(folder: Path) -> None:
     """Write an empty file into a folder, and remove it."""
+    if not folder.is_dir():
+        raise FileError(folder, "is not a folder", "Make it first, or choose another output.")
     probe = folder / f".tersor-{uuid4().hex}.tmp"
     try:
         probe.touch(exist_ok=False)

@@ -107,11 +107,11 @@ def run(**given: Any) -> Answer:
     if given["engine"] is not None:
         known_engines([given["engine"]])
     from tersor.cli.arrays import read_arrays, write_arrays
-    from tersor.modelfile import model_file
+    from tersor.modelfile import model_file, naming
     from tersor.runtime import open as open_model
 
     feeds = read_arrays(given["source"])
-    with model_file(given["model"]) as file:
+    with naming(given["model"]), model_file(given["model"]) as file:
         runnable = open_model(file, engine=given["engine"], threads=given["threads"])
         if "labels" not in {end.name for end in runnable.inputs}:
             feeds.pop("labels", None)
@@ -246,5 +246,5 @@ def _engines(wanted: tuple[str, ...]) -> list[str] | None:
         return [name for name in available() if find(name).fast]
     for name in wanted:
         if name not in names():
-            raise InputError("engine", got=name, allowed=f"all, {', '.join(names())}")
+            raise InputError("engine", got=name, allowed=f"one of all, {', '.join(names())}")
     return list(dict.fromkeys(wanted))

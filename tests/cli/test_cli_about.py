@@ -1,0 +1,82 @@
+"""`tersor inspect`, `methods`, `info`."""
+
+import pytest
+
+from tersor import engines, methods
+from tersor.export.onnx import to_onnx
+from tersor.machine import describe
+from tersor.network import cost
+from tersor.plan.recipe import describe as recipes
+from tersor.testing.networks import convolutional
+
+
+@pytest.fixture
+def conv(folder):
+    network = convolutional()
+    (folder / "conv.onnx").write_bytes(to_onnx(network))
+    return network
+
+
+def test_inspect_tells_what_the_network_costs(tersor, conv):
+    document = tersor("inspect", "conv.onnx", "--json").document
+    assert document["model"] == "conv.onnx"
+    assert document["totals"] == cost.describe(conv)["totals"]
+    assert [layer["op"] for layer in document["layers"]].count("conv2d") == 3
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_inspect_fits_the_terminal(tersor, conv, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = tersor("inspect", "conv.onnx").out.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert lines[-1] == "4 of 6 layers (3.8 kB) can be compressed."
+
+
+@pytest.mark.parametrize(
+    ("model", "code", "message"),
+    [
+        ("missing.onnx", 1, "missing.onnx is not a file"),
+        ("net.pb", 2, "must be an .onnx, .pt2 or .tsr file"),
+        ("cut.onnx", 1, "cut.onnx: "),
+        ("cut.tsr", 1, "cut.tsr: the file is cut"),
+        ("nowhere_at_all:model", 2, "Got 'nowhere_at_all'"),
+    ],
+)
+def test_what_is_no_model_is_refused(refused, folder, model, code, message):
+    for kind in ("tsr", "onnx"):
+        whole = (folder / f"net.{kind}").read_bytes()
+        (folder / f"cut.{kind}").write_bytes(whole[: len(whole) // 2])
+    assert message in refused("inspect", model, code=code)
+
+
+def test_methods_lists_every_method_with_all_settings_explained(tersor):
+    found = tersor("methods", "--json").document["methods"]
+    assert list(found) == methods.names()
+    for method in found.values():
+        assert method["summary"].endswith(".")
+        assert [s["name"] for s in method["settings"] if not s["meaning"]] == []
+
+
+def test_methods_shows_one_method_with_its_defaults(tersor):
+    shown = tersor("methods", "quantize.static").out
+    assert shown.startswith("quantize.static\n")
+    assert "ranges       'mse'  How activation ranges are chosen" in shown
+    assert "quantize.weights" not in shown
+
+
+def test_an_unknown_method_is_refused(refused):
+    assert "method must be one of" in refused("methods", "quantise", code=2)
+
+
+def test_info_tells_machine_engines_and_recipes(tersor):
+    document = tersor("info", "--json").document
+    assert document["machine"] == describe()
+    assert [engine["name"] for engine in document["engines"]] == engines.names()
+    assert document["recipes"] == recipes()
+
+
+def test_info_says_what_is_not_installed(tersor, monkeypatch):
+    monkeypatch.setattr("tersor.engines.openvino.Openvino.version", lambda _: None)
+    shown = tersor("info").out
+    assert "openvino        not installed\n" in shown
+    assert "(slow: for checks only)" in shown

@@ -1,0 +1,75 @@
+"""`tersor pack`, `unpack`, `export`."""
+
+import numpy as np
+import onnx
+import pytest
+
+from tersor.testing import onnx_models
+
+
+def test_a_packed_file_comes_back_byte_for_byte(tersor, folder):
+    packed = tersor("pack", "net.onnx", "-o", "p.tsr", "--json")
+    size = (folder / "net.onnx").stat().st_size
+    assert packed.code == 0
+    assert packed.document["original_bytes"] == size
+    assert packed.document["stored_bytes"] == (folder / "p.tsr").stat().st_size
+    shown = tersor("unpack", "p.tsr", "-o", "back.onnx")
+    assert shown.out.startswith("Wrote back.onnx: ")
+    assert (folder / "back.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
+
+
+def test_a_tsr_file_exports_the_onnx_file_that_it_holds(tersor, folder):
+    done = tersor("export", "net.tsr", "-o", "back.onnx", "--json")
+    assert done.document["onnx_bytes"] == (folder / "net.onnx").stat().st_size
+    assert (folder / "back.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
+
+
+def test_another_model_is_exported_as_onnx(tersor, folder):
+    assert tersor("export", "net.onnx", "-o", "new.onnx").out.startswith("Wrote new.onnx: ")
+    onnx.checker.check_model(onnx.load("new.onnx"))
+    assert tersor("run", "new.onnx", "--input", "in.npz", "--output", "a.npz").code == 0
+    assert tersor("run", "net.onnx", "--input", "in.npz", "--output", "b.npz").code == 0
+    a, b = np.load("a.npz")["y"], np.load("b.npz")["y"]
+    n = onnx_models.FEATURES + onnx_models.HIDDEN
+    assert np.abs(a - b).max() <= n * 2.0**-23 * np.abs(b).max()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["pack", "net.onnx", "-o", "p.zip"], 2, "a file name that ends with .tsr"),
+        (["pack", "missing.onnx", "-o", "p.tsr"], 1, "cannot be read"),
+        (["pack", "in.npz", "-o", "p.tsr"], 1, "Give an .onnx or .safetensors file"),
+        (["pack", "net.onnx", "-o", "no/p.tsr"], 1, "no is not a folder"),
+        (["pack", "net.onnx", "-o", "sub.tsr"], 1, "sub.tsr is a folder"),
+        (["unpack", "net.tsr", "-o", "x"], 1, "Models are written by `tersor export`"),
+        (["unpack", "cut.tsr", "-o", "x"], 1, "cut.tsr: the file is cut"),
+        (["unpack", "net.tsr", "-o", "net.tsr"], 1, "it would be overwritten"),
+        (["export", "net.onnx", "-o", "net.onnx"], 1, "it would be overwritten"),
+        (["export", "net.onnx", "-o", "net.tsr"], 2, "a file name that ends with .onnx"),
+        (["export", "cut.tsr", "-o", "x.onnx"], 1, "cut.tsr: the file is cut"),
+        (["export", "cut.onnx", "-o", "x.onnx"], 1, "cut.onnx: "),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_done_is_refused_in_one_line(refused, folder, words, code, message):
+    for kind in ("tsr", "onnx"):
+        whole = (folder / f"net.{kind}").read_bytes()
+        (folder / f"cut.{kind}").write_bytes(whole[: len(whole) // 2])
+    (folder / "sub.tsr").mkdir()
+    before = {p.name: p.stat().st_mtime_ns for p in folder.iterdir()}
+    assert message in refused(*words, code=code)
+    assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
+
+
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(
+    refused, folder, monkeypatch
+):
+    monkeypatch.setattr("pathlib.Path.touch", _denied)
+    assert "cannot be written to (Permission denied)" in refused(
+        "export", "missing.onnx", "-o", "x.onnx", code=1
+    )
+
+
+def _denied(*_args, **_settings):
+    raise PermissionError(13, "Permission denied")

@@ -52,3 +52,14 @@ def test_the_largest_layers_keep_their_order():
     wanted = ["0.conv2", "1.conv1", "1.conv2", "2.conv1", "2.conv2"]
     assert [x["name"] for x in shown] == [f"layer3.{name}" for name in wanted]
     assert len(shown) + len(hidden) == len(layers)
+
+
+def test_without_test_samples_the_report_says_whose_figures_these_are():
+    result = report()
+    assert words.untested_words(result) == ""
+    assert "10000 test samples" in words.accuracy_verdict(result)
+    assert words.worst_words(result).startswith("test sample 4719")
+    result["data"]["test"] = 0
+    assert "samples that chose" in words.untested_words(result)
+    assert "10000 validation samples" in words.accuracy_verdict(result)
+    assert words.worst_words(result).startswith("validation sample 4719")

@@ -22,7 +22,7 @@ class Metric(TypedDict):
         name: "top1", "top5", "agreement", "mse", or the name of the user's function.
         value: A fraction of 1 where the metric counts samples, else in the metric's own unit.
         low, high: 95 % confidence interval of `value`; null if too few samples give none.
-        samples: Number of test samples.
+        samples: Number of samples: for testing, or for validation if there are none.
     """
 
     name: str
@@ -213,9 +213,9 @@ class Report(TypedDict):
         speedup: original.latency.median_ms / compressed.latency.median_ms.
         speedup_over_best_original: The same against the untouched model's fastest run at any
             precision.
-        agreement: Fraction of test samples on which both models give the same answer;
+        agreement: Fraction of these samples on which both models give the same answer;
             null where that means nothing.
-        sqnr_db: Signal-to-noise ratio of each output over the test samples; null if exact.
+        sqnr_db: Signal-to-noise ratio of each output over these samples; null if exact.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
         machine: Processor, cores, memory and so on: free keys.

@@ -134,7 +134,11 @@ def _hash(text: str) -> str:
 
 
 def _headline(report: Report) -> dict[str, Any]:
-    warnings = [words.noise_words(report), words.judge_words(report)]
+    warnings = [
+        words.noise_words(report),
+        words.untested_words(report),
+        words.judge_words(report),
+    ]
     metric = report["compressed"]["metric"]
     return {
         "headline": words.headline(report),
@@ -142,6 +146,7 @@ def _headline(report: Report) -> dict[str, Any]:
         "speed": words.speed_words(report),
         "drop": words.drop_words(report),
         "interval": words.drop_interval(report),
+        "judging": words.judging_samples(report),
         "metric": words.metric_name(metric),
         "agreement": _agreement(report),
         "asked": words.asked_words(report),

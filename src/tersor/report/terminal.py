@@ -83,7 +83,8 @@ def _headline(report: Report, screen: Screen) -> Table:
     spread = [words.metric_interval(report, side["metric"]) for side in (old, new)]
     row("  95 %", *spread, f"loss {words.drop_interval(report)}")
     if new["metric"]["name"] != "agreement":
-        row("agreement", "", units.percent_text(report["agreement"]), "of the test samples")
+        of = f"of the {words.judging_samples(report)}"
+        row("agreement", "", units.percent_text(report["agreement"]), of)
     memory = [units.bytes_text(side.get("peak_memory_bytes")) for side in (old, new)]
     if memory != [units.NOTHING] * 2:
         row("peak memory", *memory, "")
@@ -102,9 +103,13 @@ def _sentences(report: Report, screen: Screen) -> Iterable[RenderableType]:
         yield screen.text(("Budget met", "bold green"), f" ({asked})")
     yield screen.text(("Accuracy: ", "bold"), words.accuracy_verdict(report))
     yield screen.text(("Speed: ", "bold"), words.sentence(words.best_words(report)))
-    for warning in (words.judge_words(report), words.noise_words(report)):
+    for warning in _warnings(report):
         if warning:
             yield screen.text(("Note: ", "bold yellow"), warning)
+
+
+def _warnings(report: Report) -> tuple[str, ...]:
+    return words.judge_words(report), words.untested_words(report), words.noise_words(report)
 
 
 def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:

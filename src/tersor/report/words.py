@@ -124,18 +124,18 @@ def number_text(value: float) -> str:
 def accuracy_verdict(report: Report) -> str:
     """What the interval of the difference says, and how it lies to the limit."""
     drop = difference(report)
-    samples = report["compressed"]["metric"]["samples"]
+    samples = f"{report['compressed']['metric']['samples']} {judging_samples(report)}"
     if drop is None or drop["low"] is None or drop["high"] is None:
-        return f"The uncertainty of the difference is not known ({samples} test samples)."
+        return f"The uncertainty of the difference is not known ({samples})."
     low, high = drop["low"], drop["high"]
     if low == high == 0:
-        said = f"On all {samples} test samples together both models score the same."
+        said = f"On all {samples} together both models score the same."
     elif low > 0:
-        said = f"The loss is real: {samples} test samples exclude chance (95 %)."
+        said = f"The loss is real: {samples} exclude chance (95 %)."
     elif high < 0:
-        said = f"The gain is real: {samples} test samples exclude chance (95 %)."
+        said = f"The gain is real: {samples} exclude chance (95 %)."
     else:
-        said = f"{samples} test samples show no difference beyond chance (95 %)."
+        said = f"{samples} show no difference beyond chance (95 %)."
     return f"{said} {_limit_words(report, drop['value'], high)}".strip()
 
 
@@ -149,6 +149,21 @@ def _limit_words(report: Report, value: float, high: float) -> str:
     if high > allowed:
         return f"Within the {limit} allowed, but a loss of {pp_text(high)} is not excluded."
     return f"The whole interval keeps the {limit} allowed."
+
+
+def judging_samples(report: Report) -> str:
+    """Which samples the published figures are of: "test samples" where there are any."""
+    return "test samples" if report["data"]["test"] else "validation samples"
+
+
+def untested_words(report: Report) -> str:
+    """A warning where the samples that chose are also those that are reported."""
+    if report["data"]["test"]:
+        return ""
+    return (
+        "No test samples were given: the accuracy is that on the samples that chose between "
+        "candidates, which flatters it a little."
+    )
 
 
 def judge_words(report: Report) -> str:
@@ -254,7 +269,8 @@ def worst_words(report: Report) -> str:
     if worst is None:
         return ""
     said = db_text(worst["sqnr_db"])
-    return f"test sample {worst['index']}, output {plain(worst['output'], 40)}: SQNR {said}"
+    which = judging_samples(report).removesuffix("s")
+    return f"{which} {worst['index']}, output {plain(worst['output'], 40)}: SQNR {said}"
 
 
 def largest(

@@ -1,0 +1,1 @@
+"""Which form of which model on which engine is handed back: judged, then raced."""

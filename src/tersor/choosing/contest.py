@@ -1,0 +1,230 @@
+"""The contest: every form of every candidate on every engine, against the original.
+
+    1. everything that can run is raced for a few rounds
+    2. in the order of speed, candidates are judged on the validation samples and checked
+       against the workshop, until a few are found that keep the limit
+    3. these are raced again, for long, with the original's fastest entries
+    4. the fastest of them wins, if it is no slower than the original's fastest; else the
+       candidate that asks the same work as the original, with its smaller file; else the
+       original itself
+
+Nothing but the clock tells which engine and precision is the fastest for a network.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tersor.choosing.entry import Entry, entries, pair_up, places
+from tersor.choosing.judge import Judge
+from tersor.choosing.program import Array, Program
+from tersor.errors import EngineError, TersorError
+from tersor.measure import Contestant, race
+from tersor.plan.recipe import Pin
+
+Progress = Callable[[float], None]
+
+_FIRST_ROUNDS = 3
+_LAST_ROUNDS = 20
+_FIRST_SHARE = 0.3  # of the time for racing
+_FINALISTS = 3
+_NEAR = 1.3  # rivals slower than this times the fastest are not judged
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The terms of a contest.
+
+    Attributes:
+        feeds: One batch, by input.
+        threads: For one run.
+        seconds: Longest time for both races together.
+        engines: Names of engines to try; None for all that are fast and ready at once.
+        pin: Engine, precision and expansion to prefer; None to choose freely.
+    """
+
+    feeds: Mapping[str, Array]
+    threads: int
+    seconds: float
+    engines: tuple[str, ...] | None = None
+    pin: Pin | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of it.
+
+    Attributes:
+        winner: The entry that is handed back; perhaps one of the original.
+        baseline: The original's fastest entry in float32.
+        best: The original's fastest entry at any precision.
+        entries: All, the original's first.
+    """
+
+    winner: Entry
+    baseline: Entry
+    best: Entry
+    entries: list[Entry]
+
+
+def hold(
+    original: Program,
+    rivals: Sequence[Program],
+    judge: Judge,
+    terms: Terms,
+    on_progress: Progress | None = None,
+) -> Outcome:
+    """Find the fastest program that is good enough.
+
+    Raises:
+        EngineError: No engine runs the original.
+        InputError: An engine's name is unknown.
+    """
+    told = on_progress or (lambda _: None)
+    where = places(terms.engines)
+    own = list(entries([original], where, terms.threads))
+    others = list(entries(rivals, where, terms.threads))
+    pair_up(others, own)
+    racing = [*own, *(entry for entry in others if entry.twin is None)]
+    _first_run(racing, terms.feeds)
+    _race(racing, terms, _FIRST_ROUNDS, _FIRST_SHARE)
+    told(0.3)
+    if not any(entry.timing and entry.precision == "f32" for entry in own):
+        reasons = " ".join(entry.why_not or "" for entry in own)
+        raise EngineError("every", f"refuses the original: {reasons}", "See `tersor info`.")
+    for entry in others:
+        entry.adopt()
+    finalists = _finalists(others, judge, terms.pin)
+    told(0.6)
+    heads = _heads(own)
+    _race([*heads, *(f for f in finalists if f.twin is None)], terms, _LAST_ROUNDS, 1.0)
+    for entry in others:
+        entry.adopt()
+    told(0.9)
+    outcome = _decide([*own, *others], heads, finalists, judge, terms.pin)
+    told(1.0)
+    return outcome
+
+
+def _first_run(racing: Iterable[Entry], feeds: Mapping[str, Array]) -> None:
+    """Prepare and run each once; those that an engine refuses are out."""
+    for entry in racing:
+        try:
+            entry.session.run(feeds)
+        except EngineError as error:
+            entry.refuse(f"{entry.engine} refused it: {error.problem}")
+
+
+def _race(racing: Iterable[Entry], terms: Terms, rounds: int, share: float) -> None:
+    able = [entry for entry in racing if not entry.failed]
+    if not able:
+        return
+    contestants = [Contestant(e.title, e.session, terms.feeds) for e in able]
+    timings = race(contestants, rounds=rounds, seconds=share * terms.seconds)
+    for entry, timing in zip(able, timings, strict=True):
+        entry.timing = timing
+    own = [e.median_ms for e in able if e.is_original and e.precision == "f32"]
+    for entry in able:
+        entry.speed = min(own) / entry.median_ms if own else None
+
+
+def _heads(own: Sequence[Entry]) -> list[Entry]:
+    """The two fastest entries of the original in float32, and the fastest of all."""
+    in_order = sorted((e for e in own if e.timing), key=lambda e: e.median_ms)
+    heads = [e for e in in_order if e.precision == "f32"][:2]
+    return heads if in_order[0] in heads else [*heads, in_order[0]]
+
+
+def _order(entry: Entry) -> tuple[float, int]:
+    """The faster first; among equals the one of the smaller file."""
+    return entry.median_ms, len(entry.program.stored)
+
+
+def _finalists(others: Sequence[Entry], judge: Judge, pin: Pin | None) -> list[Entry]:
+    """The fastest few that keep the limit and agree with the workshop."""
+    in_order = sorted((e for e in others if e.timing), key=_order)
+    if pin is not None:
+        in_order.sort(key=lambda e: not _is_pinned(e, pin))
+    found: list[Entry] = []
+    for entry in in_order:
+        if len(found) == _FINALISTS:
+            break
+        if found and entry.median_ms > _NEAR * found[0].median_ms:
+            break
+        if _admit(entry, judge):
+            found.append(entry)
+    return found
+
+
+def _is_pinned(entry: Entry, pin: Pin) -> bool:
+    return Pin(*entry.place, entry.program.expand) == pin
+
+
+def _admit(entry: Entry, judge: Judge) -> bool:
+    """Judge an entry, if that was not done; whether it is good enough."""
+    if entry.failed:
+        return False
+    if entry.verdict is None:
+        try:
+            untrue = judge.try_engine(entry.program, entry.session.run, entry.precision)
+            if untrue is None:
+                entry.verdict = judge.verdict(entry.session.run)
+        except TersorError as error:
+            untrue = str(error)
+        if untrue is not None or entry.verdict is None:
+            entry.refuse(untrue or "not judged")
+            return False
+    objection = judge.objection(entry.verdict)
+    if objection is not None:
+        entry.refuse(objection)
+    return objection is None
+
+
+def _decide(
+    everything: list[Entry],
+    heads: Sequence[Entry],
+    finalists: Sequence[Entry],
+    judge: Judge,
+    pin: Pin | None,
+) -> Outcome:
+    baseline = min((e for e in heads if e.precision == "f32"), key=lambda e: e.median_ms)
+    best = min(heads, key=lambda e: e.median_ms)
+    winner = _winner(everything, best, finalists, judge, pin)
+    for entry in everything:
+        if entry is not winner and entry.why_not is None:
+            entry.why_not = _why_not(entry, winner, best)
+    return Outcome(winner, baseline, best, everything)
+
+
+def _winner(
+    everything: Sequence[Entry],
+    best: Entry,
+    finalists: Sequence[Entry],
+    judge: Judge,
+    pin: Pin | None,
+) -> Entry:
+    fast_enough = [e for e in finalists if e.median_ms <= best.median_ms]
+    if pin is not None and any(_is_pinned(e, pin) for e in fast_enough):
+        return next(e for e in fast_enough if _is_pinned(e, pin))
+    if fast_enough:
+        return min(fast_enough, key=_order)
+    twins = [e for e in everything if e.twin is best and not e.failed]
+    for entry in sorted(twins, key=_order):
+        if _admit(entry, judge):
+            return entry
+    return best
+
+
+def _why_not(entry: Entry, winner: Entry, best: Entry) -> str:
+    if entry.timing is None:
+        return "did not run"
+    if entry.is_original or winner.is_original or entry.median_ms <= best.median_ms:
+        return _comparison(entry, winner)
+    return f"slower than the original on {best.engine} {best.precision}"
+
+
+def _comparison(entry: Entry, winner: Entry) -> str:
+    if entry.median_ms > winner.median_ms:
+        return f"{entry.median_ms / winner.median_ms:.2f}x slower than the chosen one"
+    if winner.is_original:
+        return "no faster than the original"
+    return "as fast, but the chosen file is smaller"

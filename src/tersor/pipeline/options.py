@@ -1,0 +1,41 @@
+"""How compressing is done: what does not change what the methods compute."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tersor.errors import InputError
+
+Progress = Callable[[str, float], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How compressing is done; none of it changes what the methods compute.
+
+    Attributes:
+        batch: Batch size that speed is measured at.
+        threads: Threads for one run; by default one per physical core.
+        engines: Names of the engines to try; by default all that are ready within a second.
+        seconds: Longest time for racing the candidates.
+        on_progress: Called with the name of the phase and the fraction of it that is done.
+    """
+
+    batch: int = 1
+    threads: int | None = None
+    engines: tuple[str, ...] | None = None
+    seconds: float = 20.0
+    on_progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError("batch", got=self.batch, allowed="at least 1")
+        if self.threads is not None and self.threads < 1:
+            raise InputError("threads", got=self.threads, allowed="at least 1")
+        if not 0 < self.seconds < math.inf:
+            raise InputError("seconds", got=self.seconds, allowed="above 0 and finite")
+
+    def tell(self, phase: str, done: float) -> None:
+        """Pass progress on, if anybody listens."""
+        if self.on_progress is not None:
+            self.on_progress(phase, done)

@@ -1,0 +1,127 @@
+"""What has to be known before anything is compressed: the model, the samples, one batch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from tersor import engines
+from tersor.choosing.judge import few_of
+from tersor.choosing.program import Array, Run
+from tersor.data.check import fit
+from tersor.data.samples import Samples
+from tersor.data.split import Split, split
+from tersor.errors import DataError, EngineError
+from tersor.export.onnx import to_onnx
+from tersor.network.check import check
+from tersor.network.modes import set_training
+from tersor.network.network import Network
+from tersor.reading import Loaded, read
+from tersor.verify import Agreement, compare_engine
+
+BATCH = 64  # samples at once, where accuracy is measured
+_DEPENDABLE = ("onnxruntime", "openvino", "reference")
+
+
+@dataclass(frozen=True)
+class Original:
+    """The untouched model, ready to be compared with.
+
+    Attributes:
+        network: The workshop's graph, in evaluation mode.
+        onnx: The file as it came, or as it was exported.
+        name: For reports.
+        engine: Which engine `run` runs on.
+        run: The ONNX file on that engine.
+        agreement: How close it is to the workshop.
+    """
+
+    network: Network
+    onnx: bytes
+    name: str
+    engine: str
+    run: Run
+    agreement: Agreement
+
+
+def load(model: Network | Loaded | str | Path) -> Loaded:
+    """The model, checked, in evaluation mode; errors as `reading.read`."""
+    if isinstance(model, Network):
+        model = Loaded(model, None, "network")
+    elif not isinstance(model, Loaded):
+        model = read(model)
+    network = set_training(model.network, training=False)
+    check(network)
+    return replace(model, network=network)
+
+
+def parts_of(data: Samples | Split, network: Network) -> Split:
+    """The samples by purpose, checked against the model's inputs; see `data.check.fit`."""
+    ports = [(port.name, port.shape, port.dtype) for port in network.inputs]
+    if isinstance(data, Samples):
+        data = split(fit(data, ports))
+    else:
+        test = None if data.test is None else fit(data.test, ports)
+        data = Split(fit(data.calibration, ports), fit(data.validation, ports), test, data.how)
+    size = fixed_batch(network)
+    if size is None:
+        return data
+    test = None if data.test is None else _whole(data.test, size)
+    how = f"{data.how}; only whole batches of {size} are used"
+    return Split(_whole(data.calibration, size), _whole(data.validation, size), test, how)
+
+
+def fixed_batch(network: Network) -> int | None:
+    """The batch size that the model is made for; None if any will do."""
+    sizes = {port.shape[0] for port in network.inputs if port.shape}
+    fixed = [size for size in sizes if isinstance(size, int)]
+    return fixed[0] if fixed else None
+
+
+def one_batch(samples: Samples, size: int) -> dict[str, Array]:
+    """The first `size` samples, repeated if there are fewer."""
+    rows = np.arange(size) % len(samples)
+    first = next(samples.take(0, size).batches(size)).inputs
+    return {name: np.ascontiguousarray(a[rows % len(a)]) for name, a in first.items()}
+
+
+def original_of(loaded: Loaded, samples: Samples, threads: int) -> Original:
+    """The untouched model on an engine, compared with the workshop.
+
+    Raises:
+        EngineError: No engine runs it.
+        VerifyError: The engine computes something else than the workshop.
+        UnsupportedError, ModelError: It cannot be written as ONNX.
+    """
+    network = loaded.network
+    onnx = loaded.onnx if loaded.onnx is not None else to_onnx(network)
+    batch_size = fixed_batch(network) or BATCH
+    few = few_of(samples, batch_size)
+    engine, run = _runner(onnx, few.take(0, batch_size), threads)
+    agreement = compare_engine(network.run, run, few, batch_size=batch_size)
+    return Original(network, onnx, loaded.name, engine, run, agreement)
+
+
+def _runner(onnx: bytes, samples: Samples, threads: int) -> tuple[str, Run]:
+    """The first engine that runs the model."""
+    feeds: Mapping[str, Array] = next(samples.batches(len(samples))).inputs
+    reasons = []
+    for name in _DEPENDABLE:
+        try:
+            session = engines.find(name).prepare(onnx, threads=threads)
+            session.run(feeds)
+        except EngineError as error:
+            reasons.append(str(error))
+        else:
+            return name, session.run
+    raise EngineError("every", f"refuses the model: {' '.join(reasons)}", "See `tersor info`.")
+
+
+def _whole(samples: Samples, size: int) -> Samples:
+    """As many samples as fill whole batches."""
+    whole = len(samples) // size * size
+    if not whole:
+        problem = f"are {len(samples)}, but the model takes {size} at once"
+        raise DataError("Samples", problem, f"Give at least {size} for every purpose.")
+    return samples.take(0, whole)

@@ -1,0 +1,224 @@
+"""The file of the winner, what it does when it is run, and the report on it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tersor import __version__, engines, machine
+from tersor.choosing.contest import Outcome, Terms
+from tersor.choosing.entry import Entry
+from tersor.choosing.judge import Judge
+from tersor.data.samples import Samples
+from tersor.data.split import Split
+from tersor.errors import EngineError
+from tersor.measure import peak_memory_of
+from tersor.network.network import Network
+from tersor.pipeline import figures
+from tersor.pipeline.preparing import Original
+from tersor.pipeline.result import Result
+from tersor.plan.budget import Budget
+from tersor.plan.recipe import Recipe
+from tersor.report.document import BudgetResult, Report, normal
+from tersor.runtime import Runnable
+from tersor.runtime import open as open_model
+from tersor.store.model import list_tensors, save_model
+from tersor.verify import Reference, Verdict, compare
+
+_WORKSHOP_SAMPLES = 1024  # at most so many also run in the workshop
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that is known when the winner stands.
+
+    Attributes:
+        original: The untouched model.
+        compressed: The winner's network.
+        parts: The samples by purpose.
+        outcome: The contest.
+        judge: Who judged.
+        terms: How was raced.
+        recipe: The resolved recipe.
+        budget: What was to be reached.
+        failed: Why a candidate could not be made, by name.
+    """
+
+    original: Original
+    compressed: Network
+    parts: Split
+    outcome: Outcome
+    judge: Judge
+    terms: Terms
+    recipe: Recipe
+    budget: Budget | None
+    failed: dict[str, str]
+
+    @property
+    def reported(self) -> Samples:
+        """The samples that the published figures are of."""
+        return self.parts.test or self.parts.validation
+
+
+@dataclass(frozen=True)
+class _Published:
+    """The file, and what it does."""
+
+    tsr: bytes
+    verdict: Verdict
+    in_workshop: Verdict
+    layers: list[Any]
+    memory: tuple[int | None, int | None]
+
+
+def publish(findings: Findings, folder: Path, told: Callable[[float], None]) -> Result:
+    """Write the winner into `folder`, read it back, run it on all samples, and report.
+
+    Raises:
+        VerifyError: The file gives something else than was judged.
+    """
+    winner = findings.outcome.winner
+    path = folder / "model.tsr"
+    save_model(path, winner.program.stored, _meta(winner))
+    runnable = open_model(path, threads=winner.threads)
+    told(0.1)
+    verdict = _verdict(findings, runnable, lambda done: told(0.1 + 0.5 * done))
+    published = _Published(
+        tsr=path.read_bytes(),
+        verdict=verdict,
+        in_workshop=_in_workshop(findings),
+        layers=figures.layer_rows(
+            findings.original.network, findings.compressed, list_tensors(path)
+        ),
+        memory=_memory(findings, path),
+    )
+    told(0.9)
+    report = _report(findings, published, runnable)
+    onnx = winner.program.stored
+    return Result(findings.compressed, report, onnx, published.tsr, findings.recipe)
+
+
+def _meta(winner: Entry) -> dict[str, object]:
+    """What `tersor.open` reads from the file."""
+    run = {"engine": winner.engine, "precision": winner.precision}
+    if winner.program.expand is not None:
+        run["expand"] = winner.program.expand
+    return {"tersor": __version__, "run": run}
+
+
+def _verdict(findings: Findings, runnable: Runnable, told: Callable[[float], None]) -> Verdict:
+    """The file on its engine against the original on an engine."""
+    judge, samples = findings.judge, findings.reported
+    reference = judge.original
+    if samples is not reference.samples:
+        reference = Reference(
+            findings.original.run, samples, batch_size=judge.batch_size, limit=0
+        )
+    return compare(reference, runnable.run, samples, metric=judge.metric, on_progress=told)
+
+
+def _in_workshop(findings: Findings) -> Verdict:
+    """The compressed network against the original one, both in PyTorch."""
+    size = findings.judge.batch_size
+    few = findings.reported.take(0, max(size, _WORKSHOP_SAMPLES // size * size))
+    return compare(
+        findings.original.network.run,
+        findings.compressed.run,
+        few,
+        metric=findings.judge.metric,
+        batch_size=size,
+    )
+
+
+def _memory(findings: Findings, path: Path) -> tuple[int | None, int | None]:
+    """Peak memory of opening and running the original and the file, where it can be told."""
+    untouched = path.with_name("original.onnx")
+    untouched.write_bytes(findings.original.onnx)
+    base, feeds = findings.outcome.baseline, findings.terms.feeds
+    threads = base.threads
+    try:
+        before = peak_memory_of(untouched, feeds, engine=base.engine, threads=threads)
+        return before, peak_memory_of(path, feeds, threads=threads)
+    except EngineError:
+        return None, None
+
+
+def _report(findings: Findings, published: _Published, runnable: Runnable) -> Report:
+    outcome, original, judge = findings.outcome, findings.original, findings.judge
+    winner, verdict = outcome.winner, published.verdict
+    batch = len(next(iter(findings.terms.feeds.values())))
+    test = findings.parts.test
+    agreement = judge.check_engine(winner.program, runnable.run, winner.precision)
+    entries = [outcome.baseline, outcome.best, winner]
+    document: dict[str, object] = {
+        "version": __version__,
+        "model": original.name,
+        "original": {
+            "file_bytes": len(original.onnx),
+            "metric": figures.metric(verdict, verdict.original),
+            "latency": figures.latency(outcome.baseline, batch),
+            "peak_memory_bytes": published.memory[0],
+        },
+        "compressed": {
+            "file_bytes": len(published.tsr),
+            "onnx_bytes": len(winner.program.stored),
+            "metric": figures.metric(verdict, verdict.compressed),
+            "latency": figures.latency(winner, batch),
+            "peak_memory_bytes": published.memory[1],
+        },
+        "drop_pp": figures.drop(verdict.drop_pp),
+        "drop": figures.drop(verdict.drop),
+        "compression": len(original.onnx) / len(published.tsr),
+        "speedup": outcome.baseline.median_ms / winner.median_ms,
+        "speedup_over_best_original": outcome.best.median_ms / winner.median_ms,
+        "agreement": verdict.agreement,
+        "budget": _budget(findings, published),
+        "layers": published.layers,
+        "skipped": figures.skipped(findings.compressed.notes),
+        "sqnr_db": dict(verdict.sqnr_db),
+        "worst": figures.worst(verdict),
+        "data": {
+            "calibration": len(findings.parts.calibration),
+            "validation": len(findings.parts.validation),
+            "test": 0 if test is None else len(test),
+            "labels": findings.reported.labels is not None,
+            "how": findings.parts.how,
+        },
+        "candidates": figures.candidates(outcome, findings.terms, batch)
+        + figures.not_made(findings.failed, batch),
+        "quiet": all(e.timing is not None and e.timing.quiet for e in entries),
+        "engines": {name: engines.find(name).version() for name in engines.names()},
+        "verify": {
+            "engine": {"engine": runnable.engine, **verdict.to_dict()},
+            "workshop": published.in_workshop.to_dict(),
+            "workshop_to_engine": figures.agreement(agreement, runnable.engine),
+            "original_to_engine": figures.agreement(original.agreement, original.engine),
+        },
+        "machine": machine.describe(),
+        "recipe": findings.recipe.to_dict(),
+        "seconds": 0.0,
+        "phases": [],
+    }
+    return normal(document)
+
+
+def _budget(findings: Findings, published: _Published) -> BudgetResult:
+    """What was asked for against what was reached."""
+    outcome, budget = findings.outcome, findings.budget
+    limit = findings.judge.limit_pp
+    if budget is None:
+        return {"asked": {}, "met": True, "missed": [], "allowed_drop_pp": limit}
+    drop_pp = published.verdict.drop_pp
+    missed = budget.judge(
+        compression=len(findings.original.onnx) / len(published.tsr),
+        file_bytes=len(published.tsr),
+        speedup=outcome.baseline.median_ms / outcome.winner.median_ms,
+        median_ms=outcome.winner.median_ms,
+        drop_pp=None if drop_pp is None else drop_pp.value,
+    )
+    return {
+        "asked": dict(budget.asked()),
+        "met": not missed,
+        "missed": missed,
+        "allowed_drop_pp": limit,
+    }

@@ -1,0 +1,208 @@
+"""Compressing, phase by phase.
+
+read -> methods -> check -> export -> judge and race -> write, read back, run -> report
+
+Every candidate of the recipe is made, exported and raced against the untouched model on
+every engine; see `choosing.contest`. What is published is measured on the file itself, as
+`tersor.open` runs it. Validation samples choose; test samples only report.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tersor import machine
+from tersor.choosing.contest import Outcome, Terms, hold
+from tersor.choosing.entry import places
+from tersor.choosing.judge import Judge, few_of
+from tersor.choosing.program import ORIGINAL, Program, forms
+from tersor.data.samples import Samples
+from tersor.data.split import Split
+from tersor.errors import TersorError
+from tersor.export.onnx import to_onnx
+from tersor.metrics import UserMetric
+from tersor.network.check import check
+from tersor.network.layers import layers
+from tersor.network.network import Network
+from tersor.pipeline import preparing
+from tersor.pipeline.options import Options
+from tersor.pipeline.preparing import BATCH, Original
+from tersor.pipeline.publishing import Findings, publish
+from tersor.pipeline.result import Result
+from tersor.plan.budget import Budget
+from tersor.plan.recipe import Candidate, Pin, Recipe, load_recipe
+from tersor.reading import Loaded
+from tersor.verify import Reference, compare
+
+Metric = str | UserMetric | None
+
+_WITHOUT_LABELS = 2.0  # some of the disagreements correct the original
+
+
+def compress(
+    model: Network | Loaded | str | Path,
+    data: Samples | Split,
+    *,
+    recipe: str | Path | Recipe = "fast",
+    budget: Budget | None = None,
+    metric: Metric = None,
+    options: Options | None = None,
+) -> Result:
+    """Make a model small and fast, and check that it still works.
+
+    Args:
+        model: A network, or what `tersor.load` takes.
+        data: Samples, labels optional; a `Split` (see `data.split.split`) where validation
+            and test samples are apart.
+        recipe: Name of a recipe, path of one, or a `Recipe`: what to try.
+        budget: What to reach. Its drop replaces the recipe's limit.
+        metric: See `tersor.metrics.resolve`; by default what fits the labels.
+        options: Batch size, threads, engines, time.
+
+    Raises:
+        InputError: A setting is outside its range.
+        ModelError, UnsupportedError: The model cannot be worked on.
+        DataError: The samples do not fit the model.
+        VerifyError: An engine does not compute what the network does.
+        EngineError: No engine runs the model.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    return _Work(chosen, budget, metric, options or Options()).run(model, data)
+
+
+@dataclass
+class _Work:
+    """One compression."""
+
+    recipe: Recipe
+    budget: Budget | None
+    metric: Metric
+    options: Options
+    phases: dict[str, float] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[Callable[[float], None]]:
+        """A part of the work, timed; gives the function that tells its progress."""
+        self.options.tell(name, 0.0)
+        start = time.monotonic()
+        yield lambda done: self.options.tell(name, done)
+        self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - start
+        self.options.tell(name, 1.0)
+
+    def run(self, model: Network | Loaded | str | Path, data: Samples | Split) -> Result:
+        """Everything, in order."""
+        began = time.monotonic()
+        places(self.options.engines)  # an unknown engine is told of before any work
+        threads = self.options.threads or machine.default_threads()
+        with self._phase("read"):
+            loaded = preparing.load(model)
+            parts = preparing.parts_of(data, loaded.network)
+            original = preparing.original_of(loaded, parts.validation, threads)
+        with self._phase("compress") as told:
+            made = self._make(original.network, parts.calibration, told)
+        with self._phase("judge and race") as told:
+            judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
+            own = Program(ORIGINAL, original.onnx, original.onnx)
+            programs = _programs(original, made, judge)
+            outcome = hold(own, programs, judge, terms, told)
+        with self._phase("verify the file") as told:
+            findings = Findings(
+                original=original,
+                compressed=made.get(outcome.winner.program.name, original.network),
+                parts=parts,
+                outcome=outcome,
+                judge=judge,
+                terms=terms,
+                recipe=self._resolved(outcome),
+                budget=self.budget,
+                failed=self.failed,
+            )
+            with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
+                result = publish(findings, Path(folder), told)
+        result.report["phases"] = [
+            {"name": name, "seconds": taken} for name, taken in self.phases.items()
+        ]
+        result.report["seconds"] = time.monotonic() - began
+        return result
+
+    def _make(
+        self, network: Network, samples: Samples, told: Callable[[float], None]
+    ) -> dict[str, Network]:
+        """Every candidate of the recipe, by name; why one could not be made is kept.
+
+        Raises:
+            TersorError: None could be made; the first reason.
+        """
+        made: dict[str, Network] = {}
+        errors: list[TersorError] = []
+        for count, candidate in enumerate(self.recipe.candidates, start=1):
+            try:
+                made[candidate.name] = _apply(candidate, network, samples)
+            except TersorError as error:
+                errors.append(error)
+                self.failed[candidate.name] = str(error)
+            told(count / len(self.recipe.candidates))
+        if errors and not made:
+            raise errors[0]
+        return made
+
+    def _judge(self, original: Original, parts: Split) -> Judge:
+        size = preparing.fixed_batch(original.network) or BATCH
+        reference = Reference(original.run, parts.validation, batch_size=size)
+        limit_pp = self._limit_pp(parts.validation)
+        return Judge(reference, parts.validation, self.metric, limit_pp, size)
+
+    def _limit_pp(self, samples: Samples) -> float:
+        """How much the metric may lose."""
+        if self.budget is not None and self.budget.drop_pp is not None:
+            return self.budget.drop_pp
+        factor = 1.0 if samples.labels is not None else _WITHOUT_LABELS
+        return factor * self.recipe.max_drop_pp
+
+    def _terms(self, original: Original, parts: Split, threads: int) -> Terms:
+        batch = preparing.fixed_batch(original.network) or self.options.batch
+        return Terms(
+            feeds=preparing.one_batch(parts.validation, batch),
+            threads=threads,
+            seconds=self.options.seconds,
+            engines=self.options.engines,
+            pin=self.recipe.run,
+        )
+
+    def _resolved(self, outcome: Outcome) -> Recipe:
+        """The recipe that gives the same files again; as it was, if nothing of it won."""
+        winner = outcome.winner
+        if winner.is_original:
+            return self.recipe
+        pin = Pin(*winner.place, winner.program.expand)
+        return self.recipe.resolved(winner.program.name, pin)
+
+
+def _apply(candidate: Candidate, network: Network, samples: Samples) -> Network:
+    """The network after all steps of a candidate, checked after each."""
+    for step in candidate.steps:
+        network = step.build().apply(network, samples)
+        check(network)
+    return network
+
+
+def _programs(original: Original, made: dict[str, Network], judge: Judge) -> list[Program]:
+    """All forms of all candidates; those of equal bytes once only."""
+    few = few_of(judge.samples, judge.batch_size)
+    found: dict[bytes, Program] = {}
+    for name, network in made.items():
+        onnx = to_onnx(network)
+        if onnx in found:
+            continue
+        noise = compare(
+            original.network.run, network.run, few, batch_size=judge.batch_size
+        ).noise_rms
+        depth = len(layers(network))
+        stored = Program(name, onnx, onnx, None, network.run, noise, depth)
+        for program in forms(stored):
+            found.setdefault(program.model, program)
+    return list(found.values())

@@ -1,0 +1,371 @@
+"""Recipes: which methods with which settings, in TOML.
+
+    name = "w8a8"                          and, where several candidates compete and the
+    description = "..."                    fastest that keeps the limit wins, instead:
+    max_drop_pp = 1.0
+                                           [[candidate]]
+    [[step]]                               name = "int8"
+    method = "quantize.static"
+    ranges = "mse"                         [[candidate.step]]
+                                           method = "quantize.static"
+
+`name` defaults to the file's, `description` to nothing, `max_drop_pp` to 1; the settings of a
+step are the fields of the method's dataclass. Steps alone are one candidate of the
+recipe's name. A resolved recipe, as it is written beside a result, holds every setting and
+what won, so that the same comes again:
+
+    [run]
+    engine = "openvino"
+    precision = "f32"
+    expand = "all"                         or "weights"; left out: runs as stored
+"""
+
+import math
+import tomllib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from tersor.errors import FileError, InputError
+from tersor.plan.known import among
+from tersor.plan.settings import build, fields_of, plain, resolve
+from tersor.report import recipe_text
+
+MAX_FILE_BYTES = 1 << 20
+_HERE = Path(__file__).parent / "recipes"
+_ORIGINAL = "original"  # the untouched model's name in reports
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One method.
+
+    Attributes:
+        method: Its name, as in "quantize.static".
+        settings: By field; what is not given takes its default at construction.
+
+    Raises:
+        InputError: The method or a key is unknown, or a value cannot be used.
+    """
+
+    method: str
+    settings: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", resolve(self.method, self.settings))
+
+    def build(self) -> Any:
+        """The method, ready to be applied."""
+        return build(self.method, self.settings)
+
+    def to_dict(self) -> dict[str, object]:
+        """As a recipe file holds it."""
+        return {"method": self.method, **{k: plain(v) for k, v in self.settings.items()}}
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to compress: steps, one after the other.
+
+    Attributes:
+        name: As reports show it; "original" is taken.
+        steps: At least one.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+
+    def __post_init__(self) -> None:
+        _check_text("name of candidate", self.name)
+        if self.name == _ORIGINAL:
+            allowed = "another name: this one means the untouched model"
+            raise InputError("name of candidate", got=self.name, allowed=allowed)
+        if not self.steps:
+            raise InputError(f"candidate {self.name}", got=[], allowed="at least one step")
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """How the result ran when it won.
+
+    Attributes:
+        engine: Name of the engine.
+        precision: As the engine calls it.
+        expand: "all" or "weights" if the model was expanded to float; None if it was not.
+    """
+
+    engine: str
+    precision: str
+    expand: str | None = None
+
+    def __post_init__(self) -> None:
+        from tersor.engines import names
+
+        if self.engine not in names():
+            raise InputError(
+                "run engine", got=self.engine, allowed=among(str(self.engine), names())
+            )
+        _check_text("run precision", self.precision)
+        if self.expand not in (None, "all", "weights"):
+            allowed = '"all", "weights", or left out'
+            raise InputError("run expand", got=self.expand, allowed=allowed)
+
+    def to_dict(self) -> dict[str, object]:
+        """As a recipe file holds it."""
+        pin: dict[str, object] = {"engine": self.engine, "precision": self.precision}
+        return pin if self.expand is None else {**pin, "expand": self.expand}
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What is tried.
+
+    Attributes:
+        name: As reports show it.
+        description: One or two sentences on what it is for.
+        max_drop_pp: How much a metric may drop, in percentage points, in [0, 100].
+        candidates: The fastest that keeps the limit wins.
+        run: What to prefer; None to choose freely.
+    """
+
+    name: str
+    description: str
+    max_drop_pp: float
+    candidates: tuple[Candidate, ...]
+    run: Pin | None = None
+
+    def __post_init__(self) -> None:
+        _check_text("recipe name", self.name)
+        _check_text("recipe description", self.description, empty=True)
+        limit = self.max_drop_pp
+        if type(limit) not in {int, float} or not (math.isfinite(limit) and 0 <= limit <= 100):
+            allowed = "a number in [0, 100], in percentage points"
+            raise InputError("max_drop_pp", got=limit, allowed=allowed)
+        object.__setattr__(self, "max_drop_pp", float(limit))
+        called = [candidate.name for candidate in self.candidates]
+        if not called:
+            raise InputError(
+                "recipe", got=[], allowed="at least one [[step]] or [[candidate]]"
+            )
+        if len(set(called)) < len(called):
+            raise InputError("names of candidates", got=called, allowed="different")
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain dicts, lists and values, with every setting."""
+        head: dict[str, object] = {
+            "name": self.name,
+            "description": self.description,
+            "max_drop_pp": self.max_drop_pp,
+        }
+        if self.run is not None:
+            head["run"] = self.run.to_dict()
+        steps = {c.name: [step.to_dict() for step in c.steps] for c in self.candidates}
+        if list(steps) == [self.name]:
+            return {**head, "step": steps[self.name]}
+        return {**head, "candidate": [{"name": n, "step": s} for n, s in steps.items()]}
+
+    def to_toml(self) -> str:
+        """The text of a recipe file; reading it gives an equal recipe."""
+        return recipe_text.to_toml(self.to_dict()) + "\n"
+
+    def resolved(self, candidate: str, run: Pin | None = None) -> "Recipe":
+        """The recipe of one candidate alone, called by its name.
+
+        Raises:
+            InputError: There is no such candidate.
+        """
+        by_name = {c.name: c for c in self.candidates}
+        if candidate not in by_name:
+            raise InputError("candidate", got=candidate, allowed=among(candidate, by_name))
+        if candidate == self.name:
+            return replace(self, candidates=(by_name[candidate],), run=run)
+        description = f"What won of the recipe {self.name}. {self.description}".strip()
+        return Recipe(candidate, description, self.max_drop_pp, (by_name[candidate],), run)
+
+
+def names() -> list[str]:
+    """Names of the recipes that come with Tersor, sorted."""
+    return sorted(path.stem for path in _HERE.glob("*.toml"))
+
+
+def describe() -> dict[str, str]:
+    """Their descriptions, by name; no method is imported."""
+    tables = {name: tomllib.loads((_HERE / f"{name}.toml").read_text()) for name in names()}
+    return {name: str(table["description"]) for name, table in tables.items()}
+
+
+def load_recipe(source: str | Path) -> Recipe:
+    """A recipe that comes with Tersor, by name, or one from a file.
+
+    Args:
+        source: "w8a8", say, or the path of a .toml file.
+
+    Raises:
+        InputError: No such recipe; or a key, a type or a value in it is wrong.
+        FileError: The file cannot be read, or is not TOML.
+    """
+    if isinstance(source, str) and source in names():
+        return parse_recipe(_read(_HERE / f"{source}.toml"), source=f"{source}.toml")
+    path = Path(source)
+    if path.suffix != ".toml" and not path.is_file():
+        allowed = f"{among(str(source), names())}, or the path of a .toml file"
+        raise InputError("recipe", got=str(source), allowed=allowed)
+    return parse_recipe(_read(path), source=path)
+
+
+def parse_recipe(text: str, *, source: str | Path = "recipe.toml") -> Recipe:
+    """The recipe of a TOML text.
+
+    Args:
+        text: Of the file.
+        source: Of the text, for errors; its stem is the name of a recipe without one.
+
+    Raises:
+        InputError, FileError: See `load_recipe`.
+    """
+    try:
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise FileError(source, "is nested too deeply", "A recipe has three levels.") from None
+    except ValueError as error:
+        told = str(error).rstrip(".")
+        raise FileError(source, f"is not TOML: {told}", "Correct it there.") from None
+    with _inside(f"{source}:"):
+        return _recipe(table, Path(source).stem)
+
+
+def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
+    """A copy with other settings, as `tersor compress --set key=value` gives them.
+
+    Args:
+        recipe: Stays as it is.
+        settings: Values are TOML, or plain text where they are not. "ranges" sets all
+            steps whose method has that field, "quantize.static.ranges" those of that method
+            only, and before the other; "max_drop_pp" is the recipe's own.
+
+    Raises:
+        InputError: The recipe has no such key, or the value cannot be used.
+    """
+    steps = [step for candidate in recipe.candidates for step in candidate.steps]
+    fields = {step.method: fields_of(step.method) for step in steps}
+    bare = sorted({name for known in fields.values() for name in known})
+    dotted = sorted(f"{m}.{name}" for m, known in fields.items() for name in known)
+    for key in settings:
+        if key not in {"max_drop_pp", *bare, *dotted}:
+            known = among(key, ["max_drop_pp", *bare, *dotted])
+            raise InputError(f"setting of recipe {recipe.name}", got=key, allowed=known)
+    values = {key: _value(text) for key, text in settings.items()}
+
+    def changed(step: Step) -> Step:
+        known = fields[step.method]
+        own = {n: values[n] for n in known if n in values}
+        own |= {n: values[k] for n in known if (k := f"{step.method}.{n}") in values}
+        return Step(step.method, {**step.settings, **own})
+
+    candidates = tuple(
+        Candidate(c.name, tuple(changed(step) for step in c.steps)) for c in recipe.candidates
+    )
+    limit: Any = values.get("max_drop_pp", recipe.max_drop_pp)
+    return replace(recipe, candidates=candidates, max_drop_pp=limit)
+
+
+def _value(text: str) -> object:
+    """A value of the command line: TOML, or else text."""
+    try:
+        table = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return table["value"] if len(table) == 1 else text
+
+
+def _read(path: Path) -> str:
+    if not path.is_file():
+        raise FileError(path, "is not a file", "Check the path.")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+        text = data.decode()
+    except OSError as error:
+        raise FileError(path, f"cannot be read: {error.strerror}", "Check it.") from None
+    except UnicodeDecodeError as error:
+        problem = f"is not UTF-8 text: byte {error.start} is damaged"
+        raise FileError(path, problem, "Save it as UTF-8.") from None
+    if len(data) > MAX_FILE_BYTES:
+        problem = f"is larger than {MAX_FILE_BYTES} bytes"
+        raise FileError(path, problem, "This is no recipe.")
+    return text
+
+
+@contextmanager
+def _inside(where: str) -> Iterator[None]:
+    """Say in errors where they happened."""
+    try:
+        yield
+    except InputError as error:
+        what = f"{where} {error.what}"
+        raise InputError(what, got=error.got, allowed=error.allowed) from None
+
+
+def _recipe(table: dict[str, Any], default_name: str) -> Recipe:
+    known = ["name", "description", "max_drop_pp", "step", "candidate", "run"]
+    _check_keys("key", table, known)
+    if "step" in table and "candidate" in table:
+        allowed = "either [[step]] or [[candidate]]"
+        raise InputError("recipe", got=["step", "candidate"], allowed=allowed)
+    name = table.get("name", default_name)
+    if "candidate" in table:
+        candidates = tuple(
+            _candidate(item, f"candidate {i}:")
+            for i, item in enumerate(_tables("candidate", table["candidate"]), 1)
+        )
+    else:
+        candidates = (Candidate(name, _steps(table.get("step", []))),)
+    return Recipe(
+        name,
+        table.get("description", ""),
+        table.get("max_drop_pp", 1.0),
+        candidates,
+        _pin(table["run"]) if "run" in table else None,
+    )
+
+
+def _candidate(table: dict[str, Any], where: str) -> Candidate:
+    with _inside(where):
+        _check_keys("key", table, ["name", "step"])
+        return Candidate(table.get("name", ""), _steps(table.get("step", [])))
+
+
+def _steps(given: object) -> tuple[Step, ...]:
+    steps = []
+    for i, table in enumerate(_tables("step", given), 1):
+        with _inside(f"step {i}:"):
+            method = table.pop("method", "")
+            _check_text("method", method)
+            steps.append(Step(method, table))
+    return tuple(steps)
+
+
+def _pin(given: object) -> Pin:
+    if not isinstance(given, dict):
+        raise InputError("run", got=given, allowed="a table, written as [run]")
+    _check_keys("key of [run]", given, ["engine", "precision", "expand"])
+    return Pin(given.get("engine", ""), given.get("precision", ""), given.get("expand"))
+
+
+def _tables(key: str, given: object) -> list[dict[str, Any]]:
+    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
+        raise InputError(key, got=given, allowed=f"a list of tables, written as [[{key}]]")
+    return given
+
+
+def _check_keys(what: str, table: Mapping[str, object], known: list[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise InputError(what, got=key, allowed=among(key, known))
+
+
+def _check_text(what: str, value: object, *, empty: bool = False) -> None:
+    if not isinstance(value, str) or not (value or empty):
+        raise InputError(what, got=value, allowed="text" if empty else "text, not empty")

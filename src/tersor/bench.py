@@ -186,9 +186,7 @@ def _shape(name: str, end: End, batch: int) -> tuple[int, ...]:
         raise ModelError(name, problem, remedy)
     if isinstance(end.shape[0], int) and end.shape[0] != batch:
         problem = f"has an input {end.name!r} whose first size is fixed to {end.shape[0]}"
-        remedy = (
-            f"Bench it with a batch of {end.shape[0]}, or export it with a batch that varies."
-        )
+        remedy = "Take that batch size, or export it with a batch that varies."
         raise ModelError(name, problem, remedy)
     return sizes
 

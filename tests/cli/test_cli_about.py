@@ -24,8 +24,9 @@ def test_inspect_tells_what_the_network_costs(tersor, conv):
     assert [layer["op"] for layer in document["layers"]].count("conv2d") == 3
 
 
+@pytest.mark.usefixtures("conv")
 @pytest.mark.parametrize("columns", [80, 120])
-def test_inspect_fits_the_terminal(tersor, conv, monkeypatch, columns):
+def test_inspect_fits_the_terminal(tersor, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
     lines = tersor("inspect", "conv.onnx").out.splitlines()
     assert max(map(len, lines)) <= columns

@@ -178,7 +178,6 @@ def test_ctrl_c_is_code_130_and_one_line(made, tersor, monkeypatch):
     made(raises(KeyboardInterrupt()))
     assert (tersor("own").code, tersor("own").err) == (130, "Stopped.\n")
     assert tersor("own", "--json").document["error"]["message"] == "Stopped."
-    monkeypatch.setattr(app, "run", raises(KeyboardInterrupt()))
     monkeypatch.setattr(app, "run", lambda _: raises(KeyboardInterrupt())())
     assert cli.main([]) == 130
 
@@ -211,7 +210,8 @@ def test_nobody_reading_the_output_is_no_error():
     assert process.wait() == app.UNREAD
 
 
-def test_a_failure_in_a_process_of_its_own(folder):
+@pytest.mark.usefixtures("folder")
+def test_a_failure_in_a_process_of_its_own():
     process = start("run", "missing.onnx", "--input", "in.npz", "--output", "o.npz", "--json")
     out, err = process.communicate()
     assert process.returncode == 1

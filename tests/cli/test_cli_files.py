@@ -24,7 +24,8 @@ def test_a_tsr_file_exports_the_onnx_file_that_it_holds(tersor, folder):
     assert (folder / "back.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
 
 
-def test_another_model_is_exported_as_onnx(tersor, folder):
+@pytest.mark.usefixtures("folder")
+def test_another_model_is_exported_as_onnx(tersor):
     assert tersor("export", "net.onnx", "-o", "new.onnx").out.startswith("Wrote new.onnx: ")
     onnx.checker.check_model(onnx.load("new.onnx"))
     assert tersor("run", "new.onnx", "--input", "in.npz", "--output", "a.npz").code == 0
@@ -62,9 +63,8 @@ def test_what_cannot_be_done_is_refused_in_one_line(refused, folder, words, code
     assert {p.name: p.stat().st_mtime_ns for p in folder.iterdir()} == before
 
 
-def test_a_folder_that_cannot_be_written_is_found_before_the_work(
-    refused, folder, monkeypatch
-):
+@pytest.mark.usefixtures("folder")
+def test_a_folder_that_cannot_be_written_is_found_before_the_work(refused, monkeypatch):
     monkeypatch.setattr("pathlib.Path.touch", _denied)
     assert "cannot be written to (Permission denied)" in refused(
         "export", "missing.onnx", "-o", "x.onnx", code=1

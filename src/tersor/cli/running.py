@@ -41,10 +41,10 @@ def evaluate(model: str, data: str, metric: str | None, engine: str | None) -> A
     """Score MODEL on labelled samples, with a 95 % interval."""
     if engine is not None:
         known_engines([engine])
+    chosen = metric_of(metric)
     from tersor.data.read import read_samples
     from tersor.evaluation import evaluate as evaluated
 
-    chosen = metric_of(metric)
     samples = read_samples(data)
     with progress() as advance:
         found = evaluated(

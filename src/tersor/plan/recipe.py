@@ -28,12 +28,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tersor.errors import FileError, InputError
+from tersor.errors import InputError
+from tersor.plan import toml_text
 from tersor.plan.known import among
 from tersor.plan.settings import build, fields_of, plain, resolve
 from tersor.report import recipe_text
 
-MAX_FILE_BYTES = 1 << 20
 _HERE = Path(__file__).parent / "recipes"
 _ORIGINAL = "original"  # the untouched model's name in reports
 
@@ -207,12 +207,12 @@ def load_recipe(source: str | Path) -> Recipe:
         FileError: The file cannot be read, or is not TOML.
     """
     if isinstance(source, str) and source in names():
-        return parse_recipe(_read(_HERE / f"{source}.toml"), source=f"{source}.toml")
+        return parse_recipe(toml_text.read(_HERE / f"{source}.toml"), source=f"{source}.toml")
     path = Path(source)
     if path.suffix != ".toml" and not path.is_file():
         allowed = f"{among(str(source), names())}, or the path of a .toml file"
         raise InputError("recipe", got=str(source), allowed=allowed)
-    return parse_recipe(_read(path), source=path)
+    return parse_recipe(toml_text.read(path), source=path)
 
 
 def parse_recipe(text: str, *, source: str | Path = "recipe.toml") -> Recipe:
@@ -225,13 +225,7 @@ def parse_recipe(text: str, *, source: str | Path = "recipe.toml") -> Recipe:
     Raises:
         InputError, FileError: See `load_recipe`.
     """
-    try:
-        table = tomllib.loads(text)
-    except RecursionError:
-        raise FileError(source, "is nested too deeply", "A recipe has three levels.") from None
-    except ValueError as error:
-        told = str(error).rstrip(".")
-        raise FileError(source, f"is not TOML: {told}", "Correct it there.") from None
+    table = toml_text.parse(text, source)
     with _inside(f"{source}:"):
         return _recipe(table, Path(source).stem)
 
@@ -278,24 +272,6 @@ def _value(text: str) -> object:
     except (ValueError, RecursionError):
         return text
     return table["value"] if len(table) == 1 else text
-
-
-def _read(path: Path) -> str:
-    if not path.is_file():
-        raise FileError(path, "is not a file", "Check the path.")
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-        text = data.decode()
-    except OSError as error:
-        raise FileError(path, f"cannot be read: {error.strerror}", "Check it.") from None
-    except UnicodeDecodeError as error:
-        problem = f"is not UTF-8 text: byte {error.start} is damaged"
-        raise FileError(path, problem, "Save it as UTF-8.") from None
-    if len(data) > MAX_FILE_BYTES:
-        problem = f"is larger than {MAX_FILE_BYTES} bytes"
-        raise FileError(path, problem, "This is no recipe.")
-    return text
 
 
 @contextmanager

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tersor.data.samples import Samples
     from tersor.data.split import Split
     from tersor.pipeline import Result
+    from tersor.plan.budget import Budget
     from tersor.plan.recipe import Recipe
 
 BUDGET_MISSED = 3
@@ -209,8 +210,7 @@ def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
     return found
 
 
-def _budget(text: str | None) -> Any:
-    """The budget, or None."""
+def _budget(text: str | None) -> "Budget | None":
     if text is None:
         return None
     from tersor.plan.budget import Budget

@@ -49,7 +49,7 @@ def parse(text: str, source: str | Path) -> dict[str, Any]:
     if len(text) > MAX_BYTES:
         raise FileError(source, f"is longer than {MAX_BYTES} characters", "This is no recipe.")
     too_deep = FileError(source, "is nested too deeply", "A recipe has three levels.")
-    if sum(line.count(".") ** 2 for line in text.splitlines()) > MAX_SQUARED_DOTS:
+    if sum(line.count(".") ** 2 for line in text.split("\n")) > MAX_SQUARED_DOTS:
         raise too_deep
     try:
         return tomllib.loads(text)

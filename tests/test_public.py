@@ -8,7 +8,7 @@ import pytest
 import tersor
 
 NAMES = {
-    *("Network", "Samples", "TersorError", "__version__"),
+    *("Budget", "Network", "Recipe", "Samples", "TersorError", "__version__"),
     *("capture", "load", "open"),
 }
 

@@ -11,9 +11,13 @@ if TYPE_CHECKING:
     from tersor.data.samples import Samples as Samples
     from tersor.errors import TersorError as TersorError
     from tersor.network.network import Network as Network
+    from tersor.plan.budget import Budget as Budget
+    from tersor.plan.recipe import Recipe as Recipe
 
 _HOME = {
+    "Budget": "tersor.plan.budget",
     "Network": "tersor.network.network",
+    "Recipe": "tersor.plan.recipe",
     "Samples": "tersor.data.samples",
     "TersorError": "tersor.errors",
     "capture": "tersor.network.capture",

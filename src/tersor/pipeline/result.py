@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from tersor.errors import FileError
 from tersor.network.network import Network
 from tersor.plan.recipe import Recipe
 from tersor.report.document import Report, to_json
@@ -52,7 +53,17 @@ class Result:
         }
         files = {"model.tsr": self.tsr, "model.onnx": self.onnx}
         files |= {name: text.encode() for name, text in texts.items()}
-        paths = {name: Path(directory) / name for name in files}
+        folder = _made(Path(directory))
+        paths = {name: folder / name for name in files}
         for name, data in files.items():
             write_atomically(paths[name], data)
         return paths
+
+
+def _made(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        problem = f"cannot be made a folder ({error.strerror})"
+        raise FileError(folder, problem, "Name another.") from None
+    return folder

@@ -62,6 +62,7 @@ def test_help_names_all_commands_in_order(tersor):
     ]
     assert tuple(listed) == COMMANDS
     assert (shown.code, shown.err, tersor().out) == (0, "", shown.out)
+    assert " tersor inspect model.onnx                 what is in a model\n" in shown.out
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -70,6 +71,7 @@ def test_help_of_a_command_has_an_example_that_it_understands(tersor, name):
     example = shown.out.partition("Example:\n")[2].strip()
     words = example.split()
     assert shown.code == 0
+    assert max(map(len, shown.out.splitlines())) <= 80
     assert words[:2] == ["tersor", name]
     with app.tersor.commands[name].make_context(name, words[2:]) as ctx:
         assert "json" not in ctx.params
@@ -189,6 +191,16 @@ def test_characters_that_a_terminal_lacks_do_not_stop_it():
     )
     out, _ = start(code=code, PYTHONIOENCODING="ascii").communicate()
     assert out == "gr??e ?"
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_error(closed):
+    code = f"import sys; from tersor.cli import main; sys.{closed} = None;"
+    code += "sys.exit(main(['methods', 'nothing', '--json']) - 2 or main(['info', '--json']))"
+    process = start(code=code)
+    out, err = process.communicate()
+    assert process.returncode == 0
+    assert ("Traceback" in err, "bug" in out + err) == (False, False)
 
 
 def test_nobody_reading_the_output_is_no_error():

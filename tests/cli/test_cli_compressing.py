@@ -90,7 +90,10 @@ def test_the_files_are_written_and_named_and_the_next_command_is_one_that_works(
     assert {path.name for path in (folder / "a b").iterdir()} == set(FILES)
     assert [name for name in FILES if f"a b/{name}" not in shown.out] == []
     assert "resnet20.onnx: " in shown.out
-    assert shown.out.splitlines()[-1].strip().startswith("tersor run 'a b/model.tsr' --input")
+    assert [line.strip() for line in shown.out.splitlines()[-2:]] == [
+        "tersor run 'a b/model.tsr' --input in.npz --output out.npz",
+        "tersor bench net.onnx 'a b/model.tsr'",
+    ]
 
 
 @pytest.mark.usefixtures("asked")

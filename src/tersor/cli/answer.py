@@ -55,8 +55,15 @@ def write_json(document: Mapping[str, object]) -> None:
     write(sys.stdout, json.dumps(_finite(document), indent=2, allow_nan=False) + "\n")
 
 
-def write(stream: TextIO, text: str) -> None:
-    """Write and flush; characters that the stream does not know become "?"."""
+def write(stream: TextIO | None, text: str) -> None:
+    """Write and flush; characters that the stream does not know become "?".
+
+    Args:
+        stream: Where to; None, as Python has it for a stream that is closed, takes nothing.
+        text: What.
+    """
+    if stream is None:
+        return
     encoding = stream.encoding or "utf-8"
     stream.write(text.encode(encoding, "replace").decode(encoding))
     stream.flush()
@@ -74,9 +81,10 @@ def _finite(value: Any) -> Any:
 def progress() -> Iterator[Advance]:
     """Gives a function (phase, fraction done of it) that draws on stderr, if a person looks.
 
-    The drawing vanishes at the end: what matters is in the answer.
+    The drawing vanishes at the end: what matters is in the answer. It is drawn seldom, so
+    that it does not disturb what is being timed.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda _phase, _fraction: None
         return
     from rich.console import Console
@@ -89,7 +97,9 @@ def progress() -> Iterator[Advance]:
         TimeElapsedColumn(),
     )
     tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=Console(stderr=True), transient=True) as drawing:
+    with Progress(
+        *columns, console=Console(stderr=True), refresh_per_second=2, transient=True
+    ) as drawing:
 
         def advance(phase: str, fraction: float) -> None:
             if phase not in tasks:

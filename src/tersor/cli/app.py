@@ -28,6 +28,21 @@ UNREAD = 141  # as a shell reports a program that was stopped by SIGPIPE
 _LONGEST = 2000  # characters of an error
 
 
+_HELP = """Make a trained network small and fast on CPUs, and get proof that it still works.
+
+\b
+First steps:
+  tersor demo                               see it work, without data of your own
+  tersor inspect model.onnx                 what is in a model
+  tersor compress model.onnx --data d.npz   make it smaller and faster
+"""
+_EPILOG = (
+    "MODEL is an .onnx, .pt2 or .tsr file, or package.module:callable that returns a "
+    "torch module and its example inputs. Exit codes: 0 done, 1 failed, 2 bad usage, "
+    "3 budget missed (results are written)."
+)
+
+
 class _InOrder(click.Group):
     """A group that lists its commands in the order in which a user meets them."""
 
@@ -39,21 +54,13 @@ class _InOrder(click.Group):
     cls=_InOrder,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="MODEL is an .onnx, .pt2 or .tsr file, or package.module:callable that returns a "
-    "torch module and its example inputs. Exit codes: 0 done, 1 failed, 2 bad usage, "
-    "3 budget missed (results are written).",
+    help=_HELP,
+    epilog=_EPILOG,
 )
 @click.option("--version", is_flag=True, is_eager=True, help="Show the version and exit.")
 @click.pass_context
 def tersor(ctx: click.Context, *, version: bool) -> None:
-    r"""Make a trained network small and fast on CPUs, and get proof that it still works.
-
-    \b
-    First steps:
-      tersor demo                               see it work, without data of your own
-      tersor inspect model.onnx                 what is in a model
-      tersor compress model.onnx --data d.npz   make it smaller and faster
-    """
+    """Show the version or the help, where no command is given."""
     if version:
         from importlib import metadata
 

@@ -11,7 +11,7 @@ import click
 
 from tersor.cli.answer import Answer, progress
 from tersor.cli.options import (
-    METRICS,
+    METRIC,
     command,
     known_engines,
     metric_of,
@@ -66,9 +66,7 @@ class _Wishes:
         return [each for each in given if each]
 
 
-@command(
-    "tersor compress model.onnx --data train.npz --test test.npz --budget size=4x,drop=1pp"
-)
+@command("tersor compress model.onnx --data d.npz --budget size=4x,drop=1pp")
 @model
 @click.option(
     "--data",
@@ -78,7 +76,10 @@ class _Wishes:
     "(and perhaps labels), a folder of images, or package.module:callable.",
 )
 @click.option(
-    "--validation", metavar="D", help="Samples to choose by.  [default: a part of --data]"
+    "--validation",
+    metavar="D",
+    show_default="a part of --data",
+    help="Samples to choose by.",
 )
 @click.option("--test", metavar="D", help="Samples that only the report is about.")
 @click.option(
@@ -102,7 +103,12 @@ class _Wishes:
     help="Change a setting of the recipe, as in quantize.static.ranges=minmax; see "
     "`tersor methods`. May be repeated.",
 )
-@click.option("--metric", metavar="M", help=f"{METRICS}.  [default: what fits the labels]")
+@click.option(
+    "--metric",
+    metavar="M",
+    show_default="what fits the labels",
+    help=METRIC.format(names="top1, top5, agreement, mse"),
+)
 @click.option(
     "--output",
     metavar="DIR",
@@ -113,6 +119,7 @@ class _Wishes:
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Batch size that speed is measured at.",
@@ -123,11 +130,13 @@ class _Wishes:
     "engines",
     multiple=True,
     metavar="E",
-    help="Engine to try; may be repeated.  [default: those that do not compile for long]",
+    show_default="those that do not compile for long",
+    help="Engine to try; may be repeated.",
 )
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0, min_open=True),
+    metavar="S",
     default=20.0,
     show_default=True,
     help="Longest time for racing the candidates.",
@@ -175,7 +184,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
         again = shlex.join(["tersor", *ctx.find_root().obj])
         result = replace(found, report={**found.report, "command": again})
         result.save(folder)
-    return _answer(result, wishes.output)
+    return _answer(result, wishes.output, _next(wishes))
 
 
 @command("tersor demo --output demo")
@@ -196,7 +205,7 @@ def demo(output: str) -> Answer:
     folder = writable_folder(output, ())
     with progress() as advance:
         result = run(folder, on_progress=advance)
-    return _answer(result, output)
+    return _answer(result, output, _run(output))
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -254,19 +263,32 @@ def _output(wishes: _Wishes) -> Iterator[Path]:
         raise
 
 
-def _answer(result: "Result", output: str) -> Answer:
+def _run(output: str, source: str = "in.npz") -> str:
+    """A command line that runs the result."""
+    words = ["run", str(Path(output) / "model.tsr"), "--input", source]
+    return shlex.join(["tersor", *words, "--output", "out.npz"])
+
+
+def _next(wishes: _Wishes) -> str:
+    """Command lines worth trying after a compression: they work as they stand."""
+    own = wishes.data if wishes.data.endswith(".npz") else "in.npz"
+    rivals = [wishes.model, str(Path(wishes.output) / "model.tsr")]
+    return f"{_run(wishes.output, own)}\n{shlex.join(['tersor', 'bench', *rivals])}"
+
+
+def _answer(result: "Result", output: str, commands: str) -> Answer:
     """The report, where the files are, and what to try next."""
 
     def show(console: "Console") -> None:
         from tersor.report.terminal import print_report
 
         print_report(result.report, console)
-        _show_files(output, console)
+        _show_files(output, commands, console)
 
     return Answer(result.report, show, exit_code=0 if result.budget_met else BUDGET_MISSED)
 
 
-def _show_files(output: str, console: "Console") -> None:
+def _show_files(output: str, commands: str, console: "Console") -> None:
     from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
@@ -276,6 +298,6 @@ def _show_files(output: str, console: "Console") -> None:
         table.add_row(Text(str(Path(output) / name)), Text(purpose, "dim"))
     console.print("\n[bold]Files[/bold]")
     console.print(Padding(table, (0, 0, 0, 2)))
-    compressed = shlex.quote(str(Path(output) / "model.tsr"))
     console.print("\n[bold]Next[/bold]")
-    console.print(Text(f"  tersor run {compressed} --input in.npz --output out.npz"))
+    for line in commands.splitlines():
+        console.print(Text(f"  {line}"), soft_wrap=True)

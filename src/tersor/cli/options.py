@@ -14,20 +14,19 @@ if TYPE_CHECKING:
     from tersor.metrics import UserMetric
 
 Function = Callable[..., Any]
-METRICS = "top1, top5, mse, or package.module:callable; top1:NAME takes the output NAME"
+METRIC = "{names}, or package.module:callable; top1:NAME takes the output NAME."
 
 
 def command(example: str) -> Callable[[Function], click.Command]:
     """A command with `--json` and a one-line example below its help."""
 
     def made(function: Function) -> click.Command:
-        with_json = click.option(
-            "--json",
-            is_flag=True,
-            expose_value=False,
-            help="Print one JSON document to stdout and nothing else.",
-        )(function)
-        return click.command(epilog=f"\b\nExample:\n  {example}")(with_json)
+        result: click.Command = click.command(epilog=f"\b\nExample:\n  {example}")(function)
+        text = "Print one JSON document to stdout and nothing else."
+        result.params.append(
+            click.Option(["--json"], is_flag=True, expose_value=False, help=text)
+        )
+        return result
 
     return made
 
@@ -36,10 +35,15 @@ model = click.argument("model", metavar="MODEL")
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),
-    help="Threads for one run.  [default: one per physical core]",
+    metavar="N",
+    show_default="one per physical core",
+    help="Threads for one run.",
 )
 engine = click.option(
-    "--engine", metavar="E", help="Engine to run on; see `tersor info`.  [default: the best]"
+    "--engine",
+    metavar="E",
+    show_default="the best that is here",
+    help="Engine to run on; see `tersor info`.",
 )
 
 

@@ -7,7 +7,7 @@ import click
 
 from tersor.cli.answer import Answer, progress
 from tersor.cli.options import (
-    METRICS,
+    METRIC,
     command,
     engine,
     known_engines,
@@ -35,7 +35,12 @@ if TYPE_CHECKING:
     metavar="D",
     help="Samples with labels: an .npz file, a folder of images, or package.module:callable.",
 )
-@click.option("--metric", metavar="M", help=f"{METRICS}.  [default: what fits the labels]")
+@click.option(
+    "--metric",
+    metavar="M",
+    show_default="what fits the labels",
+    help=METRIC.format(names="top1, top5, mse"),
+)
 @engine
 def evaluate(model: str, data: str, metric: str | None, engine: str | None) -> Answer:
     """Score MODEL on labelled samples, with a 95 % interval."""
@@ -96,7 +101,9 @@ def _number(value: float | None, *, share: bool) -> str:
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
-    help="How many samples run at once.  [default: all]",
+    metavar="N",
+    show_default="all",
+    help="How many samples run at once.",
 )
 def run(**given: Any) -> Answer:
     """Run MODEL on arrays.
@@ -175,12 +182,13 @@ def _show_run(document: Mapping[str, Any], console: "Console") -> None:
     "engines",
     multiple=True,
     metavar="E",
-    help="Engine to run on, or all; may be repeated.  "
-    "[default: those that do not compile for long]",
+    show_default="those that do not compile for long",
+    help="Engine to run on, or all; may be repeated.",
 )
 @click.option(
     "--batch",
     type=click.IntRange(min=1),
+    metavar="N",
     default=1,
     show_default=True,
     help="Samples in one run.",
@@ -189,11 +197,13 @@ def _show_run(document: Mapping[str, Any], console: "Console") -> None:
 @click.option(
     "--precision",
     metavar="P",
-    help="Arithmetic of the float parts: f32 or bf16.  [default: all that the machine has]",
+    show_default="all that this machine has",
+    help="Arithmetic of the float parts: f32 or bf16.",
 )
 @click.option(
     "--rounds",
     type=click.IntRange(min=1),
+    metavar="N",
     default=20,
     show_default=True,
     help="Undisturbed rounds to count.",
@@ -201,6 +211,7 @@ def _show_run(document: Mapping[str, Any], console: "Console") -> None:
 @click.option(
     "--seconds",
     type=click.FloatRange(min=0),
+    metavar="S",
     default=60.0,
     show_default=True,
     help="Longest time for the race.",

@@ -12,7 +12,7 @@ import pytest
 
 from tersor import cli
 from tersor.cli import app
-from tersor.cli.answer import Answer
+from tersor.cli.answer import Answer, say
 from tersor.cli.options import command
 from tersor.errors import VerifyError
 
@@ -249,3 +249,9 @@ def test_ctrl_c_leaves_no_half_written_file(folder):
     assert time.monotonic() - started < 20
     assert len(before) == 1
     assert sorted(p.name for p in folder.iterdir()) == ["in.npz", "net.onnx", "net.tsr"]
+
+
+def test_a_line_is_not_folded_and_cannot_act_on_the_terminal(made, tersor, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    made(lambda: Answer({}, lambda console: say(console, "[b]a:smile:\x1b[2J " + 50 * "x")))
+    assert tersor("own").out == "[b]a:smile:?[2J " + 50 * "x" + "\n"

@@ -173,6 +173,17 @@ def test_a_folder_that_was_there_stays_when_the_work_fails(refused, folder):
     assert list((folder / "out").iterdir()) == []
 
 
+def test_a_demo_that_cannot_be_leaves_nothing(refused, folder, monkeypatch):
+    from tersor.demo import DemoError
+
+    def run(*_directory, **_settings):
+        raise DemoError("The demonstration needs scikit-learn.")
+
+    monkeypatch.setattr("tersor.demo.run", run)
+    assert "needs scikit-learn" in refused("demo", "--output", "show", code=1)
+    assert not (folder / "show").exists()
+
+
 def test_demo_shows_the_report_and_where_the_files_are(tersor, folder, monkeypatch):
     told = []
 
@@ -181,9 +192,18 @@ def test_demo_shows_the_report_and_where_the_files_are(tersor, folder, monkeypat
         told.append(directory)
         return Made(report_factory.document())
 
-    monkeypatch.setitem(sys.modules, "tersor.demo", SimpleNamespace(run=run))
+    part = Samples({"image": np.ones((3, 1, 8, 8), np.float32)}, np.arange(3))
+    made = SimpleNamespace(run=run, digits=lambda: (part, part, part))
+    monkeypatch.setitem(sys.modules, "tersor.demo", made)
     shown = tersor("demo", "--output", "show")
     assert shown.code == 0
+    assert shown.out.splitlines()[-2:] == [
+        "  tersor evaluate show/model.tsr --data show/test.npz",
+        "  tersor run show/model.tsr --input show/test.npz --output out.npz",
+    ]
+    with np.load("show/test.npz") as arrays:
+        assert arrays["image"].shape == (3, 1, 8, 8)
+        assert arrays["labels"].tolist() == [0, 1, 2]
     assert [path.resolve() for path in told] == [folder / "show"]
     assert "show/report.html" in shown.out
     assert tersor("demo", "--output", "show", "--json").document == report_factory.document()

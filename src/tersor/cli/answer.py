@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
+from tersor.report.plain import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -41,13 +43,20 @@ def deliver(answer: Answer, *, as_json: bool) -> None:
         return
     from rich.console import Console
 
-    console = Console(highlight=False)
+    console = Console(highlight=False, emoji=False)
     with console.capture() as captured:
         answer.show(console)
     text = captured.get()
     if not console.is_terminal:
         text = "".join(f"{line.rstrip()}\n" for line in text.splitlines())
     write(sys.stdout, text)
+
+
+def say(console: "Console", line: str, style: str = "") -> None:
+    """Print one line as it is: it is not folded, and nothing in it acts on the terminal."""
+    from rich.text import Text
+
+    console.print(Text(printable(line), style), soft_wrap=True)
 
 
 def write_json(document: Mapping[str, object]) -> None:

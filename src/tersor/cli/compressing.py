@@ -1,7 +1,7 @@
 """`tersor compress` and `tersor demo`: the whole way, from a model to a report."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tersor.cli.answer import Answer, progress
+from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import (
     METRIC,
     command,
@@ -154,7 +154,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
     settings = _settings(wishes.settings)
     metric = metric_of(wishes.metric)
     budget = _budget(wishes.budget)
-    with _output(wishes) as folder:
+    with _output(wishes.output, wishes.sources) as folder:
         data = _data(wishes)
         recipe = _recipe(wishes.recipe, settings)
         with progress() as advance:
@@ -200,12 +200,17 @@ def demo(output: str) -> Answer:
 
     Takes about a minute. Needs no data and no network connection.
     """
-    from tersor.demo import run
+    from tersor.cli.arrays import write_arrays
+    from tersor.demo import digits, run
 
-    folder = writable_folder(output, ())
-    with progress() as advance:
+    with _output(output, ()) as folder, progress() as advance:
         result = run(folder, on_progress=advance)
-    return _answer(result, output, _run(output))
+        _, _, test = digits()
+        arrays = {**test.inputs, "labels": test.labels}
+        write_arrays(folder / "test.npz", {n: a for n, a in arrays.items() if a is not None})
+    made, data = (str(Path(output) / name) for name in ("model.tsr", "test.npz"))
+    score = shlex.join(["tersor", "evaluate", made, "--data", data])
+    return _answer(result, output, f"{score}\n{_run(output, data)}")
 
 
 def _settings(pairs: tuple[str, ...]) -> dict[str, str]:
@@ -250,10 +255,10 @@ def _data(wishes: _Wishes) -> "Samples | Split":
 
 
 @contextmanager
-def _output(wishes: _Wishes) -> Iterator[Path]:
+def _output(output: str, sources: Iterable[str]) -> Iterator[Path]:
     """The folder for the files, ready to be written; gone again if nothing comes of it."""
-    was_there = Path(wishes.output).exists()
-    folder = writable_folder(wishes.output, FILES, *wishes.sources)
+    was_there = Path(output).exists()
+    folder = writable_folder(output, FILES, *sources)
     try:
         yield folder
     except BaseException:
@@ -263,7 +268,7 @@ def _output(wishes: _Wishes) -> Iterator[Path]:
         raise
 
 
-def _run(output: str, source: str = "in.npz") -> str:
+def _run(output: str, source: str) -> str:
     """A command line that runs the result."""
     words = ["run", str(Path(output) / "model.tsr"), "--input", source]
     return shlex.join(["tersor", *words, "--output", "out.npz"])
@@ -300,4 +305,4 @@ def _show_files(output: str, commands: str, console: "Console") -> None:
     console.print(Padding(table, (0, 0, 0, 2)))
     console.print("\n[bold]Next[/bold]")
     for line in commands.splitlines():
-        console.print(Text(f"  {line}"), soft_wrap=True)
+        say(console, f"  {line}")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tersor.cli.answer import Answer
+from tersor.cli.answer import Answer, say
 from tersor.cli.options import command, model, writable_file
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _answer(done: object, source: str, output: str) -> Answer:
             f"{units.bytes_text(done.original_bytes)} original, "
             f"{units.bytes_text(done.stored_bytes)} packed ({units.ratio_text(ratio)})"
         )
-        console.print(f"Wrote {output}: {sizes}, {len(done.tensors)} tensors.", markup=False)
+        say(console, f"Wrote {output}: {sizes}, {len(done.tensors)} tensors.")
 
     return Answer(document, show)
 
@@ -88,7 +88,7 @@ def export(model: str, output: str) -> Answer:
     def show(console: "Console") -> None:
         from tersor.report import units
 
-        console.print(f"Wrote {output}: {units.bytes_text(size)}.", markup=False)
+        say(console, f"Wrote {output}: {units.bytes_text(size)}.")
 
     return Answer({"source": model, "output": output, "onnx_bytes": size}, show)
 

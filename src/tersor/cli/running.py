@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tersor.cli.answer import Answer, progress
+from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import (
     METRIC,
     command,
@@ -66,11 +66,11 @@ def _show_score(found: Mapping[str, Any], console: "Console") -> None:
     share = found["metric"] in {"top1", "top5"}
     value, low, high = (_number(found[key], share=share) for key in ("value", "low", "high"))
     interval = f"  (95 %: {low} to {high})" if found["low"] is not None else ""
-    console.print(f"{found['metric']}  [bold]{value}[/bold]{interval}")
+    say(console, f"{found['metric']}  {value}{interval}", "bold")
     by = f"{found['engine']} {found['precision']}, threads {found['threads']}"
-    console.print(f"{found['samples']} samples, {by}")
+    say(console, f"{found['samples']} samples, {by}")
     if found["why"]:
-        console.print(f"Note: {found['why']}", markup=False)
+        say(console, f"Note: {found['why']}")
 
 
 def _number(value: float | None, *, share: bool) -> str:
@@ -165,14 +165,14 @@ def _show_run(document: Mapping[str, Any], console: "Console") -> None:
     from tersor.report import units
 
     size = units.bytes_text(document["output_bytes"])
-    console.print(f"Wrote {document['output']}: {size}.", markup=False)
+    say(console, f"Wrote {document['output']}: {size}.")
     for name, output in document["outputs"].items():
         shape = units.shape_text(output["shape"])
-        console.print(f"  {name}  {shape}  {output['dtype']}", markup=False)
+        say(console, f"  {name}  {shape}  {output['dtype']}")
     threads = document["threads"]
-    console.print(f"{document['engine']} {document['precision']}, threads {threads}")
+    say(console, f"{document['engine']} {document['precision']}, threads {threads}")
     if document["why"]:
-        console.print(f"Note: {document['why']}", markup=False)
+        say(console, f"Note: {document['why']}")
 
 
 @command("tersor bench model.onnx compressed/model.tsr --threads 1")
@@ -237,7 +237,7 @@ def bench(models: tuple[str, ...], engines: tuple[str, ...], **given: Any) -> An
 
     def show(console: "Console") -> None:
         console.print(render_bench(rows))
-        console.print(f"  {machine['cpu']}, {machine['system']}", style="dim", markup=False)
+        say(console, f"  {machine['cpu']}, {machine['system']}", "dim")
 
     failed = all(row["median_ms"] is None for row in rows)
     return Answer({"machine": machine, "rows": rows}, show, exit_code=int(failed))

@@ -172,12 +172,12 @@ def test_bench_tells_rows_and_machine(tersor):
 
 
 def test_bench_takes_engines_by_default_by_name_and_all():
-    from tersor.cli.running import _engines
+    from tersor.cli.options import engines_of
     from tersor.engines import available, find
 
-    assert _engines(()) is None
-    assert _engines(("torch", "torch")) == ["torch"]
-    assert _engines(("all",)) == [name for name in available() if find(name).fast]
+    assert engines_of(()) is None
+    assert engines_of(("torch", "torch")) == ("torch",)
+    assert engines_of(("all",)) == tuple(n for n in available() if find(n).fast)
 
 
 @pytest.mark.usefixtures("folder")

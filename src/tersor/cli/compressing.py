@@ -13,7 +13,7 @@ from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import (
     METRIC,
     command,
-    known_engines,
+    engines_of,
     metric_of,
     model,
     threads,
@@ -131,7 +131,7 @@ class _Wishes:
     multiple=True,
     metavar="E",
     show_default="those that do not compile for long",
-    help="Engine to try; may be repeated.",
+    help="Engine to try, or all; may be repeated.",
 )
 @click.option(
     "--seconds",
@@ -150,7 +150,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
     original model is the teacher and the judge.
     """
     wishes = _Wishes(**given)
-    known_engines(wishes.engines)
+    engines = engines_of(wishes.engines)
     settings = _settings(wishes.settings)
     metric = metric_of(wishes.metric)
     budget = _budget(wishes.budget)
@@ -169,7 +169,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
             options = Options(
                 batch=wishes.batch,
                 threads=wishes.threads,
-                engines=wishes.engines or None,
+                engines=engines,
                 seconds=wishes.seconds,
                 on_progress=advance,
             )

@@ -47,12 +47,29 @@ engine = click.option(
 )
 
 
-def known_engines(names: Iterable[str]) -> None:
+def known_engine(name: str | None) -> None:
     """Raise InputError for a name that is no engine's."""
     from tersor.engines import find
 
-    for name in names:
+    if name is not None:
         find(name)
+
+
+def engines_of(wanted: Iterable[str]) -> tuple[str, ...] | None:
+    """The engines that `--engine`, given any number of times, means; None if never given.
+
+    Raises:
+        InputError: There is no engine of that name.
+    """
+    from tersor.engines import available, find, names
+
+    chosen = tuple(dict.fromkeys(wanted))
+    for name in chosen:
+        if name not in {"all", *names()}:
+            raise InputError("engine", got=name, allowed=f"one of all, {', '.join(names())}")
+    if "all" in chosen:
+        return tuple(name for name in available() if find(name).fast)
+    return chosen or None
 
 
 def metric_of(text: str | None) -> "str | UserMetric | None":

@@ -10,13 +10,14 @@ from tersor.cli.options import (
     METRIC,
     command,
     engine,
-    known_engines,
+    engines_of,
+    known_engine,
     metric_of,
     model,
     threads,
     writable_file,
 )
-from tersor.errors import DataError, InputError
+from tersor.errors import DataError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,8 +45,7 @@ if TYPE_CHECKING:
 @engine
 def evaluate(model: str, data: str, metric: str | None, engine: str | None) -> Answer:
     """Score MODEL on labelled samples, with a 95 % interval."""
-    if engine is not None:
-        known_engines([engine])
+    known_engine(engine)
     chosen = metric_of(metric)
     from tersor.data.read import read_samples
     from tersor.evaluation import evaluate as evaluated
@@ -111,8 +111,7 @@ def run(**given: Any) -> Answer:
     An array named labels in the input file is ignored, unless the model has such an input.
     """
     target = writable_file(given["output"], ".npz", given["model"], given["source"])
-    if given["engine"] is not None:
-        known_engines([given["engine"]])
+    known_engine(given["engine"])
     from tersor.cli.arrays import read_arrays, write_arrays
     from tersor.modelfile import model_file, naming
     from tersor.runtime import open as open_model
@@ -223,7 +222,7 @@ def bench(models: tuple[str, ...], engines: tuple[str, ...], **given: Any) -> An
     row is what the others are compared with. Inputs are made up; an input of a size that
     varies beyond the batch cannot be timed.
     """
-    names = _engines(engines)
+    names = engines_of(engines)
     from tersor.bench import BenchOptions
     from tersor.bench import bench as benched
     from tersor.machine import describe
@@ -241,21 +240,3 @@ def bench(models: tuple[str, ...], engines: tuple[str, ...], **given: Any) -> An
 
     failed = all(row["median_ms"] is None for row in rows)
     return Answer({"machine": machine, "rows": rows}, show, exit_code=int(failed))
-
-
-def _engines(wanted: tuple[str, ...]) -> list[str] | None:
-    """Names of the engines that are meant; None for those that `bench` takes itself.
-
-    Raises:
-        InputError: There is no engine of that name.
-    """
-    if not wanted:
-        return None
-    from tersor.engines import available, find, names
-
-    if "all" in wanted:
-        return [name for name in available() if find(name).fast]
-    for name in wanted:
-        if name not in names():
-            raise InputError("engine", got=name, allowed=f"one of all, {', '.join(names())}")
-    return list(dict.fromkeys(wanted))

@@ -7,6 +7,7 @@ from onnx import TensorProto, helper
 from tersor import bench as benchmark
 from tersor.bench import BenchOptions, bench
 from tersor.errors import EngineError, FileError, FormatError, InputError, ModelError
+from tersor.measure import Timing
 from tersor.report.bench import render_bench
 from tersor.store.model import save_model
 from tersor.testing import onnx_models
@@ -55,6 +56,19 @@ def test_every_model_runs_on_every_engine_in_the_order_given(files):
     assert rows[0]["kernels"]["f32"] == 2
     assert ("prepare", 1.0) in told
     render_bench(rows)
+
+
+def test_ratios_tell_how_many_times_faster_than_the_first_row(files, monkeypatch):
+    slow = Timing(8.0, 7.0, 9.0, 2, quiet=True, rounds_ms=(8.0, 8.0))
+    fast = Timing(2.0, 1.0, 3.0, 2, quiet=False, rounds_ms=(2.0, 2.0))
+    monkeypatch.setattr(benchmark, "race", lambda *_, **__: [slow, fast])
+    rows = bench(files, engines=["onnxruntime"], options=QUICK)
+    assert [row["ratio"] for row in rows] == [1.0, 4.0]
+    assert [row["quiet"] for row in rows] == [True, False]
+    assert [(row["q1_ms"], row["median_ms"], row["q3_ms"]) for row in rows] == [
+        (7.0, 8.0, 9.0),
+        (1.0, 2.0, 3.0),
+    ]
 
 
 def test_files_of_the_same_name_are_told_apart(files, tmp_path):

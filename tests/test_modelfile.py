@@ -1,5 +1,6 @@
 """Any model as a file that engines run."""
 
+import onnx
 import pytest
 
 from tersor.errors import FileError, FormatError, InputError
@@ -38,6 +39,15 @@ def test_an_onnx_file_cut_short_is_refused(tmp_path, kept):
         pytest.raises(FormatError, match=r"net\.onnx is not an ONNX model, or is cut short"),
         model_file(path),
     ):
+        pass
+
+
+def test_a_graph_without_outputs_is_refused(tmp_path):
+    model = onnx.load_model_from_string(onnx_models.perceptron())
+    del model.graph.output[:]
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    refused = pytest.raises(FormatError, match="is not an ONNX model")
+    with refused, model_file(tmp_path / "net.onnx"):
         pass
 
 

@@ -119,8 +119,12 @@ def test_bad_usage_is_code_2(refused, words, message):
 
 
 def test_an_answer_is_shown_or_written_as_one_document(made, tersor):
-    made(lambda: Answer({"a": [1.5, float("nan")]}, lambda c: c.print("[b]shown[/b]"), 3))
-    assert (tersor("own").out, tersor("own").code) == ("shown\n", 3)
+    made(
+        lambda: Answer(
+            {"a": [1.5, float("nan")]}, lambda c: c.print("[b]shown[/b] :smile:"), 3
+        )
+    )
+    assert (tersor("own").out, tersor("own").code) == ("shown :smile:\n", 3)
     written = tersor("own", "--json")
     assert (written.document, written.code) == ({"a": [1.5, None]}, 3)
 

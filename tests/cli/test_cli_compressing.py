@@ -44,9 +44,9 @@ def asked(monkeypatch):
 @pytest.fixture
 def samples(folder):
     """More files of samples."""
-    for name in ("validation", "test"):
-        x = np.zeros((5, onnx_models.FEATURES), np.float32)
-        np.savez(f"{name}.npz", x=x, labels=np.zeros(5, int))
+    for name, n in (("validation", 5), ("test", 6)):
+        x = np.zeros((n, onnx_models.FEATURES), np.float32)
+        np.savez(f"{name}.npz", x=x, labels=np.zeros(n, int))
     return folder
 
 
@@ -64,7 +64,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
     assert tersor(*COMPRESS, *words).code == 0
     assert asked["model"].name == "net.onnx"
     assert isinstance(asked["data"], Split)
-    assert (len(asked["data"].validation), len(asked["data"].test)) == (5, 5)
+    assert (len(asked["data"].validation), len(asked["data"].test)) == (5, 6)
     (step,) = asked["recipe"].candidates[0].steps
     assert (step.settings["ranges"], step.settings["samples"]) == ("minmax", 8)
     assert asked["metric"] == "top1"

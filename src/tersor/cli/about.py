@@ -106,7 +106,7 @@ def _first_sentence(text: str) -> str:
 def _attributes(text: str) -> dict[str, str]:
     r"""The meanings in the section "Attributes" of a docstring, by name.
 
-    >>> _attributes("Sum.\n\nAttributes:\n    a: One,\n        two.\n    b, c: More.\n")
+    >>> _attributes("Attributes:\n    a: One,\n        two.\n    b, c: More.\n\nX:\n    d: e")
     {'a': 'One, two.', 'b': 'More.', 'c': 'More.'}
     """
     found: dict[str, str] = {}
@@ -159,6 +159,7 @@ def _engines() -> list[dict[str, object]]:
 def _show_info(document: Mapping[str, Any], console: "Console") -> None:
     from rich.padding import Padding
     from rich.table import Table
+    from rich.text import Text
 
     from tersor.report import units
 
@@ -180,7 +181,7 @@ def _show_info(document: Mapping[str, Any], console: "Console") -> None:
     for title, rows in sections.items():
         table = Table.grid(padding=(0, 2, 0, 0))
         for head, text in rows:
-            table.add_row(head, text)
+            table.add_row(Text(head), Text(text))
         console.print(f"\n[bold]{title}[/bold]")
         console.print(Padding(table, (0, 0, 0, 2)))
 

@@ -189,6 +189,19 @@ def test_only_tensors_can_be_fed():
         ends_of("any", model.SerializeToString())
 
 
+@pytest.mark.parametrize("kind", [0, 99])
+def test_an_unknown_element_type_is_refused(kind):
+    from onnx import TensorProto, helper
+
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])
+    y.type.tensor_type.elem_type = kind
+    node = helper.make_node("Identity", ["x"], ["y"])
+    model = helper.make_model(helper.make_graph([node], "g", [x], [y]))
+    with pytest.raises(EngineError, match=f"'y', which has the element type {kind}"):
+        ends_of("any", model.SerializeToString())
+
+
 def test_refusal_is_one_short_line():
     error = refusal("any", "refused the model", RuntimeError("long\n  words " * 999))
     assert "long words long" in str(error)

@@ -9,7 +9,7 @@ from capture_models import Residual
 from torch import nn
 
 from tersor.errors import FileError, FormatError
-from tersor.network.archive import _is_arithmetic
+from tersor.network.archive import _is_arithmetic, _Reader
 from tersor.network.capture import load_pt2
 
 GRAPH = "m/models/model.json"
@@ -221,6 +221,15 @@ def test_a_flipped_bit_of_a_weight_is_found(saved, tmp_path):
     (tmp_path / "m.pt2").write_bytes(data)
     with pytest.raises(FormatError):
         load_pt2(tmp_path / "m.pt2")
+
+
+def test_a_record_beyond_every_file_is_refused(saved):
+    with zipfile.ZipFile(saved) as archive:
+        reader = _Reader(archive, saved.stat().st_size)
+        name = next(iter(reader.records))
+        reader.records[name].header_offset = 1 << 70
+        with pytest.raises(FormatError, match="lies outside the file"):
+            reader.bytes_of(name)
 
 
 def test_a_missing_file_is_named(tmp_path):

@@ -171,7 +171,11 @@ def _end_of(engine: str, value: Any) -> End:
         problem = f"cannot take {value.name!r}, which is a {kind or 'value without a type'}"
         raise EngineError(engine, problem, "Only tensors can be fed and fetched.")
     tensor = value.type.tensor_type
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    try:
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
+    except KeyError:
+        problem = f"cannot take {value.name!r}, which has the element type {tensor.elem_type}"
+        raise EngineError(engine, problem, "ONNX knows no such type.") from None
     if not tensor.HasField("shape"):
         return End(value.name, None, dtype)
     sizes = tensor.shape.dim

@@ -68,7 +68,7 @@ class _Session:
                 _run(session, feeds)
             finally:
                 profile = Path(session.end_profiling())
-            events = json.loads(profile.read_text())
+            events = _events(profile.read_bytes())
         return dict(Counter(_precision(args) for args in _executed(events)))
 
 
@@ -100,6 +100,21 @@ def _run(session: Any, feeds: Mapping[str, Array]) -> list[Array]:
     except Exception as error:
         raise refusal(_NAME, "could not run the model", error) from error
     return results
+
+
+def _events(profile: bytes) -> list[dict[str, Any]]:
+    r"""The events of a profile; none if names in the model have made it no JSON.
+
+    >>> _events(b'[{"name": "a"}]'), _events(b'[{"name": "\xff\x01"}]'), _events(b'["]')
+    ([{'name': 'a'}], [{'name': '\ufffd\x01'}], [])
+    """
+    try:
+        found: list[dict[str, Any]] = json.loads(
+            profile.decode(errors="replace"), strict=False
+        )
+    except ValueError:
+        return []
+    return found
 
 
 def _executed(events: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

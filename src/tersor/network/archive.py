@@ -106,7 +106,10 @@ class _Reader:
         if name not in self.records:
             self.refuse(f"no record {name!r}")
         self.offset = self.records[name].header_offset
-        return self.archive.read(self.records[name])
+        try:
+            return self.archive.read(self.records[name])
+        except (ValueError, OverflowError):
+            self.refuse(f"record {name!r} lies outside the file")
 
     def json_of(self, name: str) -> Any:
         """A record of JSON."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tersor.cli.answer import Answer
+from tersor.cli.answer import Answer, progress
 from tersor.cli.options import command, model
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ def inspect(model: str) -> Answer:
     For each layer its size, its work, and whether it can be compressed, or why not.
     Multiply-accumulates (MACs), shapes and activation memory are for one sample.
     """
-    from tersor.modelfile import naming
-    from tersor.network.cost import describe
-    from tersor.reading import read
+    with progress() as advance:
+        advance("read", 0.0)
+        from tersor.modelfile import naming
+        from tersor.network.cost import describe
+        from tersor.reading import read
 
-    with naming(model):
-        loaded = read(model)
-    document = {"model": loaded.name, **describe(loaded.network)}
+        with naming(model):
+            loaded = read(model)
+        document = {"model": loaded.name, **describe(loaded.network)}
 
     def show(console: "Console") -> None:
         from tersor.report.inspection import render_inspect

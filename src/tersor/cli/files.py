@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tersor.cli.answer import Answer, say
+from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import command, model, writable_file
 
 if TYPE_CHECKING:
@@ -82,7 +82,8 @@ def export(model: str, output: str) -> Answer:
     from tersor.store.atomic import write_atomically
 
     target = writable_file(output, ".onnx", model)
-    with naming(model):
+    with progress() as advance, naming(model):
+        advance("export", 0.0)
         size = write_atomically(target, _onnx_of(model))
 
     def show(console: "Console") -> None:

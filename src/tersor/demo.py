@@ -2,7 +2,7 @@
 
 The 1797 handwritten digits of 8x8 pixels that come with scikit-learn are divided by chance,
 but always in the same way, into training (60 %), validation (20 %) and test (20 %). The
-network has three stages of 32, 64 and 128 channels, with batch normalization and one
+network has three stages of 64, 128 and 256 channels, with batch normalization and one
 residual addition; it is trained with cross entropy, Adam and a falling step size.
 
 Source of the digits: Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI
@@ -134,11 +134,11 @@ def network() -> "nn.Module":
     class Digits(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.stem = _block(1, 32)
-            self.same = _block(32, 32)
-            self.down1 = _block(32, 64, stride=2)
-            self.down2 = _block(64, 128, stride=2)
-            self.head = nn.Linear(128, 10)
+            self.stem = _block(1, 64)
+            self.same = _block(64, 64)
+            self.down1 = _block(64, 128, stride=2)
+            self.down2 = _block(128, 256, stride=2)
+            self.head = nn.Linear(256, 10)
 
         def forward(self, image: torch.Tensor) -> torch.Tensor:
             features = self.stem(image)

@@ -31,7 +31,7 @@ from typing import Any
 from tersor.errors import InputError
 from tersor.plan import toml_text
 from tersor.plan.known import among
-from tersor.plan.settings import build, fields_of, plain, resolve
+from tersor.plan.settings import build, check_unicode, fields_of, plain, resolve
 from tersor.report import recipe_text
 
 _HERE = Path(__file__).parent / "recipes"
@@ -291,13 +291,15 @@ def _recipe(table: dict[str, Any], default_name: str) -> Recipe:
         allowed = "either [[step]] or [[candidate]]"
         raise InputError("recipe", got=["step", "candidate"], allowed=allowed)
     name = table.get("name", default_name)
+    _check_text("recipe name", name)
     if "candidate" in table:
         candidates = tuple(
             _candidate(item, f"candidate {i}:")
             for i, item in enumerate(_tables("candidate", table["candidate"]), 1)
         )
     else:
-        candidates = (Candidate(name, _steps(table.get("step", []))),)
+        steps = _steps(table.get("step", []))
+        candidates = (Candidate(name, steps),) if steps else ()
     return Recipe(
         name,
         table.get("description", ""),
@@ -345,3 +347,4 @@ def _check_keys(what: str, table: Mapping[str, object], known: list[str]) -> Non
 def _check_text(what: str, value: object, *, empty: bool = False) -> None:
     if not isinstance(value, str) or not (value or empty):
         raise InputError(what, got=value, allowed="text" if empty else "text, not empty")
+    check_unicode(what, value)

@@ -68,6 +68,16 @@ def plain(value: object) -> object:
     return [plain(item) for item in value] if isinstance(value, tuple) else value
 
 
+def check_unicode(what: str, text: str) -> None:
+    """Refuse text that no file can hold, as it comes from names that are not UTF-8.
+
+    Raises:
+        InputError: Names `what`.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
+        raise InputError(what, got=text, allowed="text in valid Unicode")
+
+
 def _class_of(method: str) -> Any:
     from tersor.methods import find, names
 
@@ -118,6 +128,6 @@ def _scalar(what: str, value: object, kind: type) -> object:
         raise InputError(what, got=value, allowed=_WORDS[kind])
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(what, got=value, allowed="finite")
-    if isinstance(value, str) and any("\ud800" <= letter <= "\udfff" for letter in value):
-        raise InputError(what, got=value, allowed="text in valid Unicode")
+    if isinstance(value, str):
+        check_unicode(what, value)
     return value

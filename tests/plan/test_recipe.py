@@ -112,6 +112,17 @@ def test_a_resolved_recipe_holds_every_setting_and_what_won():
     }
 
 
+def test_resolving_by_its_own_name_changes_the_pin_alone():
+    recipe, pin = load_recipe("w8"), Pin("onnxruntime", "f32")
+    assert recipe.resolved("w8", pin) == replace(recipe, run=pin)
+    assert recipe.resolved("w8", pin).resolved("w8") == recipe
+
+
+def test_a_recipe_without_description_says_no_more_than_where_it_is_from():
+    recipe = replace(load_recipe("fast"), description="")
+    assert recipe.resolved("int8").description == "What won of the recipe fast."
+
+
 def test_a_step_left_alone_has_the_defaults_of_its_method():
     assert Step("quantize.static").build() == QuantizeStatic()
     given = Step("quantize.static", {"samples": 8, "percent": 60, "keep": ["a", "b"]})

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tersor import engines
 from tersor.choosing.program import ORIGINAL, Array, Program
+from tersor.engines import find, names
 from tersor.engines.engine import Session
 from tersor.errors import EngineError, InputError
 from tersor.measure import Timing
@@ -66,7 +66,7 @@ class Entry:
     def session(self) -> Session:
         """The program made ready, once; errors as `Engine.prepare`."""
         if self._session is None:
-            self._session = engines.find(self.engine).prepare(
+            self._session = find(self.engine).prepare(
                 self.program.model, threads=self.threads, precision=self.precision
             )
         return self._session
@@ -87,15 +87,15 @@ class Entry:
             self.timing, self.speed = self.twin.timing, self.twin.speed
 
 
-def places(names: Sequence[str] | None) -> list[tuple[str, str]]:
+def places(wanted: Sequence[str] | None) -> list[tuple[str, str]]:
     """Engines and precisions to try: those named, or all that are fast and ready at once.
 
     Raises:
         InputError: There is no such engine.
         EngineError: None of them is installed.
     """
-    chosen = [engines.find(name) for name in names or engines.names()]
-    if names is None:
+    chosen = [find(name) for name in wanted or names()]
+    if wanted is None:
         chosen = [engine for engine in chosen if engine.fast and engine.eager]
     found = [
         (engine.name, precision)
@@ -107,7 +107,9 @@ def places(names: Sequence[str] | None) -> list[tuple[str, str]]:
         told = ", ".join(engine.name for engine in chosen)
         raise EngineError(told, "is not installed", "Run: pip install onnxruntime.")
     if not any(precision == "f32" for _, precision in found):
-        raise InputError("engines", got=names, allowed="with one that computes in float32")
+        raise InputError(
+            "engines", got=wanted, allowed="with one that computes in float32"
+        )
     return found
 
 

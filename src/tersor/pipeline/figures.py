@@ -3,11 +3,11 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from tersor import engines
 from tersor.arrays.noise import Noise
 from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.program import ORIGINAL, Array
+from tersor.engines import available, find
 from tersor.network.cost import cost
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
@@ -64,7 +64,7 @@ def candidates(outcome: Outcome, terms: Terms, batch: int) -> list[Candidate]:
     rows = [_candidate(entry, outcome, terms.feeds, batch) for entry in outcome.entries]
     if terms.engines is not None:
         return rows
-    late = [engines.find(name) for name in engines.available()]
+    late = [find(name) for name in available()]
     names = [engine.name for engine in late if engine.fast and not engine.eager]
     return rows + [_absent(ORIGINAL, name, batch, _LATE) for name in names]
 

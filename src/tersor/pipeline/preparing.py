@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from tersor import engines
 from tersor.choosing.judge import few_of
 from tersor.choosing.program import Array, Run
 from tersor.data.check import fit
 from tersor.data.samples import Samples
 from tersor.data.split import Split, split
+from tersor.engines import find
 from tersor.errors import DataError, EngineError
 from tersor.export.onnx import to_onnx
 from tersor.network.check import check
@@ -109,7 +109,7 @@ def _runner(onnx: bytes, samples: Samples, threads: int) -> tuple[str, Run]:
     reasons = []
     for name in _DEPENDABLE:
         try:
-            session = engines.find(name).prepare(onnx, threads=threads)
+            session = find(name).prepare(onnx, threads=threads)
             session.run(feeds)
         except EngineError as error:
             reasons.append(str(error))

@@ -2,16 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from tersor import __version__, engines, machine
 from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.judge import Judge
 from tersor.data.samples import Samples
 from tersor.data.split import Split
+from tersor.engines import find, names
 from tersor.errors import EngineError
+from tersor.machine import describe
 from tersor.measure import peak_memory_of
 from tersor.network.network import Network
 from tersor.pipeline import figures
@@ -103,7 +105,7 @@ def _meta(winner: Entry) -> dict[str, object]:
     run = {"engine": winner.engine, "precision": winner.precision}
     if winner.program.expand is not None:
         run["expand"] = winner.program.expand
-    return {"tersor": __version__, "run": run}
+    return {"tersor": version("tersor"), "run": run}
 
 
 def _verdict(findings: Findings, runnable: Runnable, told: Callable[[float], None]) -> Verdict:
@@ -151,7 +153,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
     agreement = judge.check_engine(winner.program, runnable.run, winner.precision)
     entries = [outcome.baseline, outcome.best, winner]
     document: dict[str, object] = {
-        "version": __version__,
+        "version": version("tersor"),
         "model": original.name,
         "original": {
             "file_bytes": len(original.onnx),
@@ -187,14 +189,14 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "candidates": figures.candidates(outcome, findings.terms, batch)
         + figures.not_made(findings.failed, batch),
         "quiet": all(e.timing is not None and e.timing.quiet for e in entries),
-        "engines": {name: engines.find(name).version() for name in engines.names()},
+        "engines": {name: find(name).version() for name in names()},
         "verify": {
             "engine": {"engine": runnable.engine, **verdict.to_dict()},
             "workshop": published.in_workshop.to_dict(),
             "workshop_to_engine": figures.agreement(agreement, runnable.engine),
             "original_to_engine": figures.agreement(original.agreement, original.engine),
         },
-        "machine": machine.describe(),
+        "machine": describe(),
         "recipe": findings.recipe.to_dict(),
         "seconds": 0.0,
         "phases": [],

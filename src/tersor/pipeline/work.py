@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tersor import machine
 from tersor.choosing.contest import Outcome, Terms, hold
 from tersor.choosing.entry import places
 from tersor.choosing.judge import Judge, few_of
@@ -23,6 +22,7 @@ from tersor.data.samples import Samples
 from tersor.data.split import Split
 from tersor.errors import TersorError
 from tersor.export.onnx import to_onnx
+from tersor.machine import default_threads
 from tersor.metrics import UserMetric
 from tersor.network.check import check
 from tersor.network.layers import layers
@@ -97,7 +97,7 @@ class _Work:
         """Everything, in order."""
         began = time.monotonic()
         places(self.options.engines)  # an unknown engine is told of before any work
-        threads = self.options.threads or machine.default_threads()
+        threads = self.options.threads or default_threads()
         with self._phase("read"):
             loaded = preparing.load(model)
             parts = preparing.parts_of(data, loaded.network)

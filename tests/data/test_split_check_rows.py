@@ -1,0 +1,171 @@
+"""Dividing samples, checking them against a model, and reading rows late."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tersor.data import callables
+from tersor.data.check import fit
+from tersor.data.rows import Rows, select
+from tersor.data.samples import Samples
+from tersor.data.split import CALIBRATION_LIMIT, evenly, split
+from tersor.errors import DataError, InputError
+
+PORTS = [("x", ("batch", 3), "float32")]
+
+
+def counted(n):
+    return Samples({"x": np.arange(3 * n, dtype=np.float32).reshape(n, 3)}, np.arange(n))
+
+
+@given(st.integers(32, 5000))
+def test_the_parts_are_all_samples_each_once(n):
+    parts = split(Samples({"x": np.zeros(n)}, np.arange(n)))
+    assert len(parts.calibration) == min(CALIBRATION_LIMIT, n // 4)
+    both = np.concatenate([parts.calibration.labels, parts.validation.labels])
+    assert sorted(both.tolist()) == list(range(n))
+    assert parts.test is None
+
+
+@given(st.integers(1, 3000), st.data())
+def test_evenly_spaced_numbers_differ_and_keep_their_distance(n, data):
+    count = data.draw(st.integers(1, n))
+    found = evenly(n, count)
+    assert len(set(found.tolist())) == count
+    assert 0 <= found[0] <= found[-1] < n
+    steps = np.diff(found)
+    assert steps.size == 0 or steps.max() - steps.min() <= 1
+
+
+def test_few_samples_serve_both_and_the_split_says_so():
+    parts = split(counted(31))
+    assert parts.calibration is parts.validation
+    assert "too few to be divided" in parts.how
+
+
+def test_given_validation_and_test_samples_stay_whole():
+    parts = split(counted(600), validation=counted(7), test=counted(5))
+    assert (len(parts.calibration), len(parts.validation), len(parts.test)) == (512, 7, 5)
+    assert parts.how == (
+        "512 samples calibrate, 7 separate ones validate, 5 test samples only report"
+    )
+    few = counted(40)
+    assert split(few, validation=counted(7)).calibration is few
+
+
+def test_what_fits_stays_as_it_is():
+    samples = counted(4)
+    assert fit(samples, PORTS).inputs["x"] is samples.inputs["x"]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "said"),
+    [
+        ({"y": np.ones((2, 3), np.float32)}, "arrays named y, but the model's inputs are x"),
+        ({"x": np.ones((2, 4), np.float32)}, r"shape \(2, 4\), but the model takes \(n, 3\)"),
+        ({"x": np.ones(2, np.float32)}, "has shape"),
+        ({"x": np.ones((2, 3), np.uint8)}, r'Convert it with \.astype\("float32"\)'),
+        ({"x": np.full((2, 3), 1e300)}, "which float32 cannot hold"),
+    ],
+)
+def test_what_does_not_fit_is_refused(inputs, said):
+    with pytest.raises(DataError, match=said):
+        fit(Samples(inputs), PORTS)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_value_that_is_not_finite_is_found(value):
+    x = np.zeros((700, 3), np.float32)
+    x[599, 2] = value
+    with pytest.raises(DataError, match=rf"holds {value} in sample 599 at \(2,\)"):
+        fit(Samples({"x": x}), PORTS)
+
+
+def test_labels_are_checked_too():
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(DataError, match="labels holds nan in sample 1"):
+        fit(Samples({"x": x}, np.array([0.0, np.nan])), PORTS)
+    with pytest.raises(DataError, match="labels hold <U1"):
+        fit(Samples({"x": x}, np.array(["a", "b"])), PORTS)
+
+
+def test_numbers_are_converted_only_if_they_fit():
+    wide = Samples({"x": np.ones((2, 3))})
+    assert fit(wide, PORTS).inputs["x"].dtype == np.float32
+    small = [("x", ("batch", 3), "int32")]
+    assert fit(Samples({"x": np.full((2, 3), 7)}), small).inputs["x"].dtype == np.int32
+    with pytest.raises(DataError, match="which int32 cannot hold"):
+        fit(Samples({"x": np.full((2, 3), 2**40)}), small)
+
+
+SOURCE = np.arange(60).reshape(12, 5)
+
+
+@given(st.lists(st.integers(0, 11), min_size=1, max_size=20), st.integers(0, 9))
+def test_rows_are_what_indexing_gives(rows, start):
+    chosen = np.array(rows)
+    late = Rows(SOURCE, chosen)
+    assert np.array_equal(np.asarray(late), SOURCE[chosen])
+    assert late.shape == SOURCE[chosen].shape
+    assert np.array_equal(
+        np.asarray(late[start : start + 3]), SOURCE[chosen][start : start + 3]
+    )
+    assert np.array_equal(late[0], SOURCE[chosen][0])
+    assert len(late) == len(rows)
+
+
+def test_rows_convert_and_never_pretend_to_be_no_copy():
+    late = Rows(SOURCE, np.array([1]))
+    assert np.asarray(late, dtype=np.float32).dtype == np.float32
+    with pytest.raises(ValueError, match="without a copy"):
+        np.array(late, copy=False)
+
+
+def test_rows_of_a_file_stay_in_the_file(tmp_path):
+    np.save(tmp_path / "a.npy", SOURCE)
+    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
+    assert isinstance(select(mapped, np.array([3, 1])), Rows)
+    assert isinstance(select(SOURCE, np.array([3, 1])), np.ndarray)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ("nothing", "of the form"),
+        ("no_such_module:f", "importable from"),
+        ("math:no", "a name in math, which has acos"),
+        ("math:pi", "a callable"),
+    ],
+)
+def test_what_cannot_be_called_is_refused(spec, said):
+    with pytest.raises(InputError, match=said):
+        callables.find(spec)
+
+
+def write_module(folder, monkeypatch, text):
+    (folder / "users_module.py").write_text(text)
+    monkeypatch.chdir(folder)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(__import__("sys").modules, "users_module", raising=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("import no_such_thing", "cannot be imported: ModuleNotFoundError"),
+        ("1 / 0", "cannot be imported: ZeroDivisionError"),
+        ("def f():\n    return 1 / 0", r"raised: ZeroDivisionError.*line 2, in f"),
+    ],
+)
+def test_users_code_that_fails_is_told_with_its_place(tmp_path, monkeypatch, text, said):
+    write_module(tmp_path, monkeypatch, text)
+    with pytest.raises(callables.CallableError, match=said):
+        callables.call("users_module:f")
+
+
+def test_errors_of_ours_pass_through_users_code(tmp_path, monkeypatch):
+    body = "from tersor.errors import DataError\ndef f():\n    raise DataError('a', 'b', 'c')"
+    write_module(tmp_path, monkeypatch, body)
+    with pytest.raises(DataError, match=r"a b\. c"):
+        callables.call("users_module:f")

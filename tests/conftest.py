@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # fixtures, not doctests
 DATA = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -8,8 +8,8 @@ import pytest
 import tersor
 
 NAMES = {
-    *("Budget", "Network", "Recipe", "Samples", "TersorError", "__version__"),
-    *("capture", "load", "open"),
+    *("Budget", "Network", "Options", "Recipe", "Samples", "TersorError", "__version__"),
+    *("capture", "compress", "load", "open", "split"),
 }
 
 

@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 _HOME = {
     "Budget": "tersor.plan.budget",
     "Network": "tersor.network.network",
+    "Options": "tersor.pipeline",
     "Recipe": "tersor.plan.recipe",
     "Samples": "tersor.data.samples",
     "TersorError": "tersor.errors",
     "capture": "tersor.network.capture",
+    "compress": "tersor.pipeline",
     "load": "tersor.reading",
     "open": "tersor.runtime",
+    "split": "tersor.data.split",
 }
 
 __all__ = ["__version__", *_HOME]

@@ -53,7 +53,7 @@ def test_compressed_files_and_files_without_labels_are_read(tmp_path):
     [
         "return {'x': np.ones((3, 2)), 'labels': [0, 1, 2]}",
         "return {'x': np.ones((3, 2))}, np.arange(3)",
-        "from tersor.data.samples import Samples as S; return S({'x': np.ones((3, 2))}, np.arange(3))",
+        "import tersor; return tersor.Samples({'x': np.ones((3, 2))}, np.arange(3))",
         "import torch; return {'x': torch.ones(3, 2), 'labels': torch.arange(3)}",
     ],
 )  # fmt: skip

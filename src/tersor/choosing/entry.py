@@ -107,9 +107,7 @@ def places(wanted: Sequence[str] | None) -> list[tuple[str, str]]:
         told = ", ".join(engine.name for engine in chosen)
         raise EngineError(told, "is not installed", "Run: pip install onnxruntime.")
     if not any(precision == "f32" for _, precision in found):
-        raise InputError(
-            "engines", got=wanted, allowed="with one that computes in float32"
-        )
+        raise InputError("engines", got=wanted, allowed="with one that computes in float32")
     return found
 
 

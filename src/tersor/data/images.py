@@ -96,13 +96,7 @@ class Preprocessing:
         try:
             with Image.open(path) as image:
                 pixels = np.asarray(self._sized(image.convert(self.colour)), np.float32)
-        except (
-            OSError,
-            ValueError,
-            SyntaxError,
-            MemoryError,
-            Image.DecompressionBombError,
-        ) as error:
+        except (*_BROKEN, Image.DecompressionBombError) as error:
             told = " ".join(str(error).split())[:200]
             raise DataError(
                 f"Image {path}", f"cannot be read ({told})", "Remove it."

@@ -1,7 +1,7 @@
 """Results as JSON lines, one per measured contestant, and the README's tables made of them.
 
 `python -m benchmarks.records` writes the tables into the README, between the marks
-`<!-- table NAME -->` and `<!-- end -->`; a test checks that they are up to date.
+`<!-- NAME -->` and `<!-- end -->`; a test checks that they are up to date.
 """
 
 import json
@@ -63,13 +63,29 @@ def spine() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"spine": spine}
+def spine_machine() -> str:
+    """The machine of these measurements, in one line."""
+    rows = read("spine")
+    if not rows:
+        return "Not measured yet."
+    found = rows[-1]["machine"]
+    isa = ", ".join(flag for flag in found["isa"] if flag.startswith(("avx512", "amx")))
+    versions = ", ".join(f"{name} {version}" for name, version in found["packages"].items())
+    loud = sum(not s["quiet"] for row in rows for s in row["speed"].values())
+    noise = f" {loud} of the timings never got quiet." if loud else ""
+    return f"{found['cpu']} ({isa}), {found['default_threads']} threads; {versions}.{noise}"
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "table spine": spine,
+    "machine": spine_machine,
+}
 
 
 def with_tables(text: str) -> str:
-    """The text with every marked table made anew."""
+    """The text with everything between marks made anew."""
     for name, make in TABLES.items():
-        mark = f"<!-- table {name} -->"
+        mark = f"<!-- {name} -->"
         pattern = re.escape(mark) + r"\n.*?<!-- end -->"
         made = f"{mark}\n{make()}\n<!-- end -->"
         text = re.sub(pattern, lambda _, made=made: made, text, flags=re.DOTALL)

@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks import records
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -18,4 +19,9 @@ def test_readme_code_runs(code, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "README.md", "exec"), {})  # noqa: S102
     assert "array(" in capsys.readouterr().out
-    assert (tmp_path / "model.tsr").stat().st_size > 0
+    assert (tmp_path / "out" / "model.tsr").stat().st_size > 0
+
+
+def test_tables_are_those_of_the_committed_results():
+    assert records.with_tables(TEXT) == TEXT
+    assert "| resnet20 | Tersor |" in TEXT

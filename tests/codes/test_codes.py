@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from tersor import codes
+from tersor.codes.affine import Affine
 from tersor.codes.code import Code, OnnxForm
 from tersor.errors import InputError
 from tersor.testing import code_suite
@@ -121,3 +122,10 @@ OFFENDERS = {
 def test_law_catches_its_offender(law):
     with pytest.raises(AssertionError):
         law(OFFENDERS[law])
+
+
+def test_the_most_negative_integer_stays_what_it_is():
+    given = torch.tensor([[-128, 0, 127]])
+    held = Affine.from_codes(given, torch.tensor(0.5))
+    assert held.codes().tolist() == given.tolist()
+    assert held.decode().tolist() == [[-64.0, 0.0, 63.5]]

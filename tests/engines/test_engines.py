@@ -6,7 +6,9 @@ import sys
 from importlib import metadata
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 
 from tersor import engines, machine
 from tersor.engines import openvino, torch_compiled
@@ -371,3 +373,24 @@ def test_law_catches_its_offender(law):
 @pytest.mark.parametrize("law", engine_suite.LAWS, ids=lambda law: law.__name__)
 def test_law_lets_the_oracle_pass(law):
     law(Oracle())
+
+
+def test_onnxruntime_multiplies_int8_weights_exactly():
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-127, 128, (256, 64), dtype=np.int8)
+    scale = rng.uniform(0.01, 0.02, 64).astype(np.float32)
+    nodes = [
+        helper.make_node("DequantizeLinear", ["codes", "scale"], ["w"], axis=1),
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "product",
+        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ["n", 256])],
+        [helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ["n", 64])],
+        [numpy_helper.from_array(codes, "codes"), numpy_helper.from_array(scale, "scale")],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = rng.standard_normal((4, 256)).astype(np.float32)
+    session = engines.find("onnxruntime").prepare(model.SerializeToString(), threads=1)
+    exact = x.astype(np.float64) @ (codes * scale.astype(np.float64))
+    assert np.abs(session.run({"x": x})["y"] - exact).max() < 1e-5 * np.abs(exact).max()

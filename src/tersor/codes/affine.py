@@ -82,15 +82,20 @@ class Affine(Code):
         bits: int = 8,
         axis: int | None = None,
     ) -> Self:
-        """The code whose stored integers are `codes`, of the weight's shape."""
+        """The code whose stored integers are `codes`, of the weight's shape.
+
+        The most negative integer stays what it is, also where the zero point is 0.
+        """
         zero = torch.zeros_like(scale) if zero_point is None else zero_point.to(scale.dtype)
         view = (
             _along(scale.double(), codes.ndim, axis),
             _along(zero.double(), codes.ndim, axis),
         )
-        return cls(
-            (codes.double() - view[1]) * view[0], scale, zero_point, bits=bits, axis=axis
-        )
+        dense = (codes.double() - view[1]) * view[0]
+        code = cls(dense, scale, zero_point, bits=bits, axis=axis)
+        if bool((codes < code.low).any()):
+            code.symmetric = False
+        return code
 
     @property
     def low(self) -> int:

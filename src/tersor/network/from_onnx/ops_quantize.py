@@ -132,8 +132,6 @@ def _code(op: Operation, x: Constant, scale: Constant, zero_point: Constant) -> 
     if axis is not None and codes.shape[axis] != scale.tensor.numel():
         raise op.refuse(f"has {scale.tensor.numel()} scales for {codes.shape[axis]} indices")
     code = Affine.from_codes(codes, scale.tensor, zero, bits=bits, axis=axis)
-    if bits < 32 and codes.numel() and int(codes.min()) == -(1 << (bits - 1)):
-        code.symmetric = False  # the most negative integer is used, so the range must have it
     name = x.name.removesuffix("_quantized").removesuffix(".codes")
     return op.builder.call_module(op.builder.paths.take(name or op.name), code)
 

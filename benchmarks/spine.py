@@ -4,7 +4,8 @@
 from 512 training images, once as an `nn.Module` and once as an ONNX file that torch.onnx has
 written, lets other tools quantize the same ONNX file with the same images, and then
 
-* runs every file on all 10,000 test images (OpenVINO) and pairs the answers with float's
+* runs every file on all 10,000 test images (OpenVINO, or ONNX Runtime where that refuses
+  the file) and pairs the answers with float's
 * races every file against the float original on OpenVINO and ONNX Runtime, batch 1 and 16,
   all in the same interleaved rounds
 
@@ -30,6 +31,8 @@ from benchmarks.records import Row
 from tersor import engines, machine
 from tersor.data.samples import Samples
 from tersor.data.split import evenly, split
+from tersor.engines.engine import Session
+from tersor.errors import EngineError
 from tersor.export.onnx import to_onnx
 from tersor.measure import Contestant, Timing, race, ratio
 from tersor.network.capture import capture
@@ -176,14 +179,27 @@ def _peers(original: bytes, data: Data, folder: Path) -> Iterator[Made]:
 
 
 def _accuracy(original: bytes, files: list[Made], data: Data) -> list[Verdict]:
-    engine = engines.find("openvino")
-    threads = machine.default_threads()
-    run = engine.prepare(original, threads=threads).run
-    reference = Reference(run, data.test, batch_size=100)
-    return [
-        compare(reference, engine.prepare(made.onnx, threads=threads).run, data.test)
-        for made in files
-    ]
+    session = _session(original, "onnxruntime", data, 100)
+    assert session is not None
+    reference = Reference(session.run, data.test, batch_size=100)
+    found = []
+    for made in files:
+        able = (_session(made.onnx, name, data, 100) for name in ENGINES)
+        session = next(filter(None, able))
+        found.append(compare(reference, session.run, data.test))
+    return found
+
+
+def _session(model: bytes, engine: str, data: Data, batch: int) -> Session | None:
+    """A model on an engine; None if the engine refuses it."""
+    (name,) = data.test.inputs
+    try:
+        session = engines.find(engine).prepare(model, threads=machine.default_threads())
+        session.run({name: np.ascontiguousarray(data.test.inputs[name][:batch])})
+    except EngineError as error:
+        print(f"{engine}: {error}")
+        return None
+    return session
 
 
 def _interval(verdict: Verdict) -> Row:
@@ -202,6 +218,8 @@ def _race(
         baseline = min((timings[0, name] for name in ENGINES), key=lambda t: t.median_ms)
         for i, row in enumerate(found, start=1):
             for name in ENGINES:
+                if (i, name) not in timings:
+                    continue
                 times = timings[i, name]
                 speed = ratio(baseline, times)
                 row[f"{name} {batch}"] = {
@@ -220,16 +238,18 @@ def _timings(
 ) -> dict[tuple[int, str], Timing]:
     (name,) = data.test.inputs
     feeds = {name: np.ascontiguousarray(data.test.inputs[name][:batch])}
-    threads = machine.default_threads()
-    keys = [(i, engine) for i in range(len(models)) for engine in ENGINES]
+    sessions = {
+        (i, engine): session
+        for i, model in enumerate(models)
+        for engine in ENGINES
+        if (session := _session(model, engine, data, batch)) is not None
+    }
     contestants = [
-        Contestant(
-            f"{i} {engine}", engines.find(engine).prepare(models[i], threads=threads), feeds
-        )
-        for i, engine in keys
+        Contestant(f"{i} {engine}", session, feeds)
+        for (i, engine), session in sessions.items()
     ]
     timings = race(contestants, rounds=given.rounds, seconds=given.seconds)
-    return dict(zip(keys, timings, strict=True))
+    return dict(zip(sessions, timings, strict=True))
 
 
 if __name__ == "__main__":

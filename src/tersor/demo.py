@@ -51,12 +51,14 @@ def run(directory: str | Path, *, on_progress: Progress | None = None) -> "Resul
     from tersor.network.capture import capture
     from tersor.pipeline.options import Options
     from tersor.pipeline.work import compress
+    from tersor.reading import Loaded
 
     module, train_part, validation, test = train(on_progress=on_progress)
     example = _tensor(train_part.inputs["image"][:2])
     network = capture(module, example, input_names=["image"], output_names=["digit"])
     parts = split(train_part, validation=validation, test=test)
-    result = compress(network, parts, recipe=_RECIPE, options=Options(on_progress=on_progress))
+    model = Loaded(network, None, "digits")
+    result = compress(model, parts, recipe=_RECIPE, options=Options(on_progress=on_progress))
     result.save(directory)
     return result
 

@@ -273,3 +273,11 @@ def test_a_folder_that_cannot_be_made_is_told(result, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(FileError, match="cannot be made a folder"):
         result.save(tmp_path / "file" / "out")
+
+
+def test_a_candidate_that_equals_another_is_listed_as_such():
+    steps = (Step("quantize.weights"),)
+    twice = Recipe("both", "", 1.0, (Candidate("one", steps), Candidate("two", steps)))
+    report = compress(NET, PARTS, recipe=twice, options=QUICK).report
+    (row,) = [one for one in report["candidates"] if one["name"] == "two"]
+    assert row["why_not"] == "gives the same model as one"

@@ -107,7 +107,7 @@ class _Work:
         with self._phase("judge and race") as told:
             judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
             own = Program(ORIGINAL, original.onnx, original.onnx)
-            programs = _programs(original, made, judge)
+            programs = self._programs(original, made, judge)
             outcome = hold(own, programs, judge, terms, told)
         with self._phase("verify the file") as told:
             findings = Findings(
@@ -150,6 +150,26 @@ class _Work:
             raise errors[0]
         return made
 
+    def _programs(
+        self, original: Original, made: dict[str, Network], judge: Judge
+    ) -> list[Program]:
+        """All forms of all candidates; those of equal bytes once only."""
+        few = few_of(judge.samples, judge.batch_size)
+        found: dict[bytes, Program] = {}
+        for name, network in made.items():
+            onnx = to_onnx(network)
+            if onnx in found:
+                self.failed[name] = f"gives the same model as {found[onnx].name}"
+                continue
+            noise = compare(
+                original.network.run, network.run, few, batch_size=judge.batch_size
+            ).noise_rms
+            depth = len(layers(network))
+            stored = Program(name, onnx, onnx, None, network.run, noise, depth)
+            for program in forms(stored):
+                found.setdefault(program.model, program)
+        return list(found.values())
+
     def _judge(self, original: Original, parts: Split) -> Judge:
         size = preparing.fixed_batch(original.network) or BATCH
         reference = Reference(original.run, parts.validation, batch_size=size)
@@ -188,21 +208,3 @@ def _apply(candidate: Candidate, network: Network, samples: Samples) -> Network:
         network = step.build().apply(network, samples)
         check(network)
     return network
-
-
-def _programs(original: Original, made: dict[str, Network], judge: Judge) -> list[Program]:
-    """All forms of all candidates; those of equal bytes once only."""
-    few = few_of(judge.samples, judge.batch_size)
-    found: dict[bytes, Program] = {}
-    for name, network in made.items():
-        onnx = to_onnx(network)
-        if onnx in found:
-            continue
-        noise = compare(
-            original.network.run, network.run, few, batch_size=judge.batch_size
-        ).noise_rms
-        depth = len(layers(network))
-        stored = Program(name, onnx, onnx, None, network.run, noise, depth)
-        for program in forms(stored):
-            found.setdefault(program.model, program)
-    return list(found.values())

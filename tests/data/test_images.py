@@ -86,9 +86,7 @@ def test_grey_images_last_channel_and_centre(folder):
 def test_images_are_read_only_when_asked_for(folder, monkeypatch):
     read = []
     real = Image.open
-    monkeypatch.setattr(
-        Image, "open", lambda path, **how: read.append(path.name) or real(path, **how)
-    )
+    monkeypatch.setattr(Image, "open", lambda path: read.append(path.name) or real(path))
     samples = read_samples(folder)
     assert read == []
     next(samples.batches(2))
@@ -132,10 +130,7 @@ def test_a_damaged_image_is_named(folder):
         (TABLE.replace("[4, 5]", "[4]"), "size must be"),
         (TABLE.replace("[4, 5]", "[0, 5]"), "size must be"),
         (TABLE.replace("0.5, 0.4, 0.3", "0.5, 0.4"), "mean must be"),
-        (
-            TABLE.replace("0.2, 0.3, 0.4", "0.2, 0.3, 0.0"),
-            "std must be one number per channel, at least",
-        ),
+        (TABLE.replace("0.2, 0.3, 0.4", "0.2, 0.3, 0.0"), "not 0"),
         (TABLE.replace('"image"', "7"), "input must be"),
     ],
 )

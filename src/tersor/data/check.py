@@ -95,7 +95,7 @@ def _typed(name: str, array: Array, wanted: np.dtype[np.generic]) -> Array:
         )
     limits = np.finfo(str(wanted)) if kinds[0] == "f" else np.iinfo(str(wanted))
     values = np.asarray(array)
-    low, high = values.min(initial=0).item(), values.max(initial=0).item()
+    low, high = values.min(initial=0), values.max(initial=0)
     if low < limits.min or high > limits.max:
         raise DataError(
             f"Input {name!r}",

@@ -5,7 +5,6 @@ folder                   images, see `tersor.data.images`
 package.module:callable  returns `Samples`, a dict of arrays, or (dict of arrays, labels)
 """
 
-import io
 import struct
 import tokenize
 import zipfile
@@ -32,7 +31,6 @@ _KINDS = "an .npz file, a folder of images, or package.module:callable"
 _DAMAGED = "Write it again with numpy.savez."
 _UNREADABLE = (SyntaxError, TypeError, RecursionError, OverflowError, tokenize.TokenError)
 _ITEMS = 10_000  # most arrays in a file
-_HEADER_BYTES = 1 << 16  # longest header of an array
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -70,13 +68,9 @@ def _from_arrays(what: str, arrays: Mapping[str, Any], labels: Any = None) -> Sa
 
 def _array(what: str, value: Any) -> Array:
     """An array, or a tensor, as an array of numbers."""
-    try:
-        if hasattr(value, "detach"):
-            value = value.detach().cpu().numpy()
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    except (TypeError, ValueError, RuntimeError) as error:
-        problem = f"is no array ({_first_line(error)})"
-        raise DataError(what, problem, "Give arrays of numbers.") from None
+    if hasattr(value, "detach"):
+        value = value.detach().cpu().numpy()
+    array = value if isinstance(value, np.ndarray) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise DataError(what, f"holds {array.dtype}, not numbers", "Give arrays of numbers.")
     return cast(Array, array)
@@ -144,7 +138,7 @@ def _bound(
     total = 0
     for name, info in members.items():
         with archive.open(info) as file:
-            shape, dtype = _header(path, name, io.BytesIO(file.read(_HEADER_BYTES)))
+            shape, dtype = _header(path, name, cast(BinaryIO, file))
         size = int(np.prod([int(d) for d in shape], dtype=object)) * dtype.itemsize
         if size > info.file_size:
             problem = f"declares {size} bytes for array {name!r} and holds {info.file_size}"

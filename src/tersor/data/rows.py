@@ -12,7 +12,7 @@ class Rows:
     """Some rows of an array, read when they are asked for.
 
     It stands in for an array as far as `Samples` and its readers go: `len`, `shape`,
-    `ndim`, `dtype`, `nbytes`, single rows, selections of rows, and `np.asarray`, which reads everything.
+    `ndim`, `dtype`, slices of rows, and `np.asarray`, which reads everything.
     """
 
     def __init__(self, source: Array, rows: NDArray[np.intp]) -> None:
@@ -20,7 +20,6 @@ class Rows:
         self.shape = (len(rows), *source.shape[1:])
         self.ndim = source.ndim
         self.dtype = source.dtype
-        self.nbytes = int(np.prod(self.shape)) * source.dtype.itemsize
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -28,10 +27,6 @@ class Rows:
     def __getitem__(self, part: Any) -> Any:
         if isinstance(part, slice):
             return Rows(self._source, self._rows[part])
-        if isinstance(part, np.ndarray) and part.ndim == 1:
-            return Rows(self._source, self._rows[part])
-        if isinstance(part, int | np.integer):
-            return self._source[self._rows[part]]
         return np.asarray(self)[part]
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # noqa: FBT001

@@ -38,3 +38,15 @@ def test_nothing_differs():
     noise = Noise()
     noise.add(0, {"y": np.zeros((2, 0))}, {"y": np.zeros((2, 0))})
     assert (noise.worst(), noise.sqnr_db("y"), noise.rms("y")) == (None, math.inf, 0.0)
+
+
+def test_relative_power_is_one_over_the_signal_to_noise_ratio():
+    noise = Noise()
+    noise.add(0, {"y": np.array([[3.0], [4.0]])}, {"y": np.array([[3.0], [3.5]])})
+    assert noise.relative_power("y") == pytest.approx(0.25 / 25)
+    noise.add(
+        0,
+        {"z": np.ones((1, 1)), "0": np.zeros((1, 1))},
+        {"z": np.ones((1, 1)), "0": np.ones((1, 1))},
+    )
+    assert (noise.relative_power("z"), noise.relative_power("0")) == (0.0, math.inf)

@@ -133,3 +133,16 @@ def test_unknown_layer_is_refused_by_name():
     network = perceptron()
     with pytest.raises(ModelError, match="nobody is not a layer"):
         QuantizeStatic(keep=("nobody",)).apply(network, samples_for(network))
+
+
+def test_each_layers_own_noise_is_noted():
+    """By definition, with all other layers float; where no other node reads its input."""
+    network = convolutional()
+    samples = samples_for(network, 256)
+    notes = {n.layer: n for n in QuantizeStatic().apply(network, samples).notes}
+    exact = network.run(dict(samples.inputs))["scores"]
+    assert all(note.noise > 0 for note in notes.values())
+    for name in ("stem", "head"):
+        alone = QuantizeStatic(keep=tuple(set(notes) - {name})).apply(network, samples)
+        wanted = 10 ** (-sqnr_db(exact, alone.run(dict(samples.inputs))["scores"]) / 10)
+        assert 0.6 * wanted < notes[name].noise < 1.6 * wanted

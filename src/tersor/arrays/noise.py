@@ -59,6 +59,12 @@ class Noise:
         """Signal-to-noise ratio of an output; inf if nothing differs."""
         return _decibel(self.signal[name], self.noise[name])
 
+    def relative_power(self, name: str) -> float:
+        """Error power over signal power of an output; 0 if nothing differs."""
+        if self.noise[name] == 0:
+            return 0.0
+        return self.noise[name] / self.signal[name] if self.signal[name] else float("inf")
+
     def rms(self, name: str) -> float:
         """Root mean square of an output's error."""
         return float(np.sqrt(self.noise[name] / max(1, self.count[name])))

@@ -48,7 +48,7 @@ def observe(
         network: Any network, in evaluation mode.
         nodes: Names of nodes whose values are floating point tensors.
         samples: Inputs by the names of the network's inputs.
-        batch_size: How many samples run at once.
+        batch_size: How many samples run at once, where the network takes any number.
         on_progress: Called with the fraction done.
 
     Raises:
@@ -58,7 +58,7 @@ def observe(
     watcher = _Watcher(network, histograms)
     device = network.device
     with torch.no_grad():
-        for batch in samples.batches(batch_size):
+        for batch in samples.batches(network.fixed_batch or batch_size):
             arrays = [batch.inputs[port.name] for port in network.inputs]
             watcher.run(*(torch.from_numpy(a).to(device) for a in arrays))
             if on_progress is not None:

@@ -64,19 +64,12 @@ def parts_of(data: Samples | Split, network: Network) -> Split:
     else:
         test = None if data.test is None else fit(data.test, ports)
         data = Split(fit(data.calibration, ports), fit(data.validation, ports), test, data.how)
-    size = fixed_batch(network)
+    size = network.fixed_batch
     if size is None:
         return data
     test = None if data.test is None else _whole(data.test, size)
     how = f"{data.how}; only whole batches of {size} are used"
     return Split(_whole(data.calibration, size), _whole(data.validation, size), test, how)
-
-
-def fixed_batch(network: Network) -> int | None:
-    """The batch size that the model is made for; None if any will do."""
-    sizes = {port.shape[0] for port in network.inputs if port.shape}
-    fixed = [size for size in sizes if isinstance(size, int)]
-    return fixed[0] if fixed else None
 
 
 def one_batch(samples: Samples, size: int) -> dict[str, Array]:
@@ -96,7 +89,7 @@ def original_of(loaded: Loaded, samples: Samples, threads: int) -> Original:
     """
     network = loaded.network
     onnx = loaded.onnx if loaded.onnx is not None else to_onnx(network)
-    batch_size = fixed_batch(network) or BATCH
+    batch_size = network.fixed_batch or BATCH
     few = few_of(samples, batch_size)
     engine, run = _runner(onnx, few.take(0, batch_size), threads)
     agreement = compare_engine(network.run, run, few, batch_size=batch_size)

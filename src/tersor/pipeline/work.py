@@ -171,7 +171,7 @@ class _Work:
         return list(found.values())
 
     def _judge(self, original: Original, parts: Split) -> Judge:
-        size = preparing.fixed_batch(original.network) or BATCH
+        size = original.network.fixed_batch or BATCH
         reference = Reference(original.run, parts.validation, batch_size=size)
         limit_pp = self._limit_pp(parts.validation)
         return Judge(reference, parts.validation, self.metric, limit_pp, size)
@@ -184,7 +184,7 @@ class _Work:
         return factor * self.recipe.max_drop_pp
 
     def _terms(self, original: Original, parts: Split, threads: int) -> Terms:
-        batch = preparing.fixed_batch(original.network) or self.options.batch
+        batch = original.network.fixed_batch or self.options.batch
         return Terms(
             feeds=preparing.one_batch(parts.validation, batch),
             threads=threads,

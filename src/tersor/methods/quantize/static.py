@@ -11,23 +11,24 @@ kernels run from end to end.
 
 A layer that costs too much stays float: while the output's signal-to-noise ratio is below
 `min_sqnr_db`, the layer that alone makes the most noise, and more than three times its equal
-share or more than half of all, goes back to float. Noise of several layers is taken to add up.
+share or more than half of all, goes back to float. Noise of several layers is taken to add up;
+what each makes alone is estimated by `network.sensitivity` and left in the notes.
 
 Source: Jacob et al., arXiv:1712.05877; Nagel et al., "A white paper on neural network
 quantization", arXiv:2106.08295, sections 2 and 3.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import fx
 
 from tersor.arrays import ranges
 from tersor.arrays.affine import scale_and_zero_point
 from tersor.arrays.histogram import Histogram
+from tersor.arrays.noise import Noise
 from tersor.codes.affine import Affine
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
@@ -37,11 +38,13 @@ from tersor.network.network import Network, Note
 from tersor.network.observe import observe
 from tersor.network.points import input_of, points
 from tersor.network.quantizer import ActivationQuantizer
+from tersor.network.sensitivity import layer_noise
 
 _NAME = "quantize.static"
 _OPS = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "addmm"}
 _CODES = (0, 255)
 _TRIED_SAMPLES = 64  # enough to tell a costly layer from a cheap one
+_BATCH = 32
 
 Grid = tuple[float, int]  # scale and zero point
 
@@ -88,11 +91,15 @@ class QuantizeStatic:
             grid = self._grid([histograms[node.name] for node in group])
             grids.update((node.name, grid) for node in group)
         plan = _Plan(folded, grids)
-        kept = self._too_costly(plan, chosen, seen)
+        whole = plan.quantized(chosen)
+        tried = seen.take(0, _TRIED_SAMPLES)
+        noise = layer_noise(folded, whole, (layer.node for layer in chosen), tried)
+        kept = self._too_costly(plan.noise(whole, tried), chosen, noise)
         result = plan.quantized(layer for layer in chosen if layer.name not in kept)
         for layer in chosen:
             text = kept.get(layer.name, "int8 weights per channel, uint8 activations")
-            notes.append(Note(layer.name, _NAME, done=layer.name not in kept, text=text))
+            done = layer.name not in kept
+            notes.append(Note(layer.name, _NAME, done, text, noise.get(layer.node)))
         return result.with_notes(*notes)
 
     def _choose(self, network: Network) -> tuple[list[Layer], list[Note]]:
@@ -134,24 +141,21 @@ class QuantizeStatic:
         return scale_and_zero_point(*ends, codes=_CODES)
 
     def _too_costly(
-        self, plan: "_Plan", chosen: list[Layer], samples: Samples
+        self, together: float, chosen: list[Layer], noise: Mapping[str, float]
     ) -> dict[str, str]:
         """Names of the layers that go back to float, and why."""
         allowed = 10 ** (-self.min_sqnr_db / 10)
-        tried = plan.tried(samples)
-        if not chosen or plan.noise(chosen, tried) <= allowed:
-            return {}
-        noise = {layer.name: plan.noise([layer], tried) for layer in chosen}
+        left = {layer.name: noise[layer.node] for layer in chosen if layer.node in noise}
         kept: dict[str, str] = {}
-        while noise and sum(noise.values()) > allowed:
-            worst = max(noise, key=lambda name: noise[name])
-            share = noise[worst] / sum(noise.values())
-            if share <= min(3 / len(noise), 0.5):
+        while together > allowed and sum(left.values()) > allowed:
+            worst = max(left, key=lambda name: left[name])
+            share = left[worst] / sum(left.values())
+            if share <= min(3 / len(left), 0.5):
                 break
             kept[worst] = (
-                f"alone makes {share:.0%} of the noise, fair would be {1 / len(noise):.0%}"
+                f"alone makes {share:.0%} of the noise, fair would be {1 / len(left):.0%}"
             )
-            del noise[worst]
+            del left[worst]
         return kept
 
 
@@ -192,28 +196,15 @@ class _Plan:
             for reader in readers:
                 reader.replace_input_with(node, rounded)
 
-    def tried(self, samples: Samples) -> list[tuple[torch.Tensor, ...]]:
-        """Inputs on which noise is measured, one tuple of tensors per batch."""
-        few, device = samples.take(0, _TRIED_SAMPLES), self.network.device
-        return [
-            tuple(torch.from_numpy(b.inputs[p.name]).to(device) for p in self.network.inputs)
-            for b in few.batches(32)
-        ]
-
-    def noise(self, chosen: list[Layer], tried: list[tuple[torch.Tensor, ...]]) -> float:
-        """Error power over signal power, of the worst output, with `chosen` in integers."""
-        changed = self.quantized(chosen)
-        error, power = 0.0, 0.0
-        totals = np.zeros((len(self.network.outputs), 2))
-        with torch.no_grad():
-            for inputs in tried:
-                pairs = zip(self.network.module(*inputs), changed.module(*inputs), strict=True)
-                for i, (exact, rounded) in enumerate(pairs):
-                    if exact.is_floating_point():
-                        error = float((exact - rounded).double().square().sum())
-                        power = float(exact.double().square().sum())
-                        totals[i] += error, power
-        return float((totals[:, 0] / np.maximum(totals[:, 1], np.finfo(float).tiny)).max())
+    def noise(self, changed: Network, samples: Samples) -> float:
+        """Error power over signal power of the worst output of a quantized network."""
+        total = Noise()
+        for batch in samples.batches(self.network.fixed_batch or _BATCH):
+            exact, found = (n.run(batch.inputs) for n in (self.network, changed))
+            floats = [name for name, a in exact.items() if a.dtype.kind == "f"]
+            pairs = ({n: np.atleast_1d(a[n]) for n in floats} for a in (exact, found))
+            total.add(batch.start, *pairs)
+        return max((total.relative_power(name) for name in total.signal), default=0.0)
 
 
 def _hold(network: Network, layer: Layer, node: fx.Node) -> None:

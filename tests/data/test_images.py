@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from tersor.data.check import fit
-from tersor.data.images import Images
+from tersor.data.lazy import Lazy
 from tersor.data.read import read_samples
 from tersor.data.split import split
 from tersor.errors import DataError, FileError, InputError
@@ -90,7 +90,7 @@ def test_images_are_read_only_when_asked_for(folder, monkeypatch):
     samples = read_samples(folder)
     assert read == []
     next(samples.batches(2))
-    assert read == ["0.png", "1.png"]
+    assert sorted(read) == ["0.png", "1.png"]
 
 
 def test_they_can_be_checked_and_split_like_arrays(classes):
@@ -98,7 +98,7 @@ def test_they_can_be_checked_and_split_like_arrays(classes):
     parts = split(fit(read_samples(classes), ports))
     assert len(parts.validation) == 6
     images = read_samples(classes).inputs["image"]
-    assert isinstance(images[np.array([1, 3])], Images)
+    assert isinstance(images[np.array([1, 3])], Lazy)
     assert np.array_equal(np.asarray(images[np.array([3])])[0], np.asarray(images)[3])
     assert np.asarray(images, dtype=np.float64).dtype == np.float64
 
@@ -125,6 +125,7 @@ def test_a_damaged_image_is_named(folder):
         (TABLE + "resize = -1", "resize must be"),
         (TABLE + "resize = true", "resize must be"),
         (TABLE + 'colour = "CMYK"', "colour must be"),
+        (TABLE + 'filter = "box"', "filter must be one of bilinear"),
         (TABLE + 'layout = "HWC"', "layout must be"),
         (TABLE + 'scale = "1/255"', "scale must be"),
         (TABLE.replace("[4, 5]", "[4]"), "size must be"),
@@ -146,3 +147,24 @@ def test_no_table_and_no_images_are_told(tmp_path):
     (tmp_path / "preprocess.toml").write_text(TABLE)
     with pytest.raises(FileError, match="holds no images"):
         read_samples(tmp_path)
+
+
+def test_images_are_resized_by_the_filter_of_the_table(folder):
+    (folder / "preprocess.toml").write_text(
+        'input = "x"\nsize = [2, 2]\nfilter = "nearest"\nscale = 1'
+    )
+    found = np.asarray(read_samples(folder).inputs["x"])[0]
+    # the middle of each half of 4 rows lies in rows 1 and 3; of 5 columns in 1 and 3
+    assert found.tolist() == PIXELS[0][1::2, 1::2].transpose(2, 0, 1).tolist()
+
+
+def test_labels_that_are_no_text_are_told(folder):
+    (folder / "labels.tsv").write_bytes(b"\xff\xfe")
+    with pytest.raises(FileError, match=r"labels\.tsv is no text in UTF-8"):
+        read_samples(folder)
+
+
+def test_a_huge_table_is_refused(folder, monkeypatch):
+    monkeypatch.setattr("tersor.data.folder._LARGEST", 10)
+    with pytest.raises(FileError, match="is too large for a table"):
+        read_samples(folder)

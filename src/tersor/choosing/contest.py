@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from tersor.choosing.entry import Entry, entries, pair_up, places
 from tersor.choosing.judge import Judge
 from tersor.choosing.program import Array, Program
-from tersor.errors import EngineError, TersorError
+from tersor.errors import DataError, EngineError, TersorError
 from tersor.measure import Contestant, race
 from tersor.plan.recipe import Pin
 
@@ -168,6 +168,8 @@ def _admit(entry: Entry, judge: Judge) -> bool:
             untrue = judge.try_engine(entry.program, entry.session.run, entry.precision)
             if untrue is None:
                 entry.verdict = judge.verdict(entry.session.run)
+        except DataError:  # samples are read as they are needed: no fault of the entry's
+            raise
         except TersorError as error:
             untrue = str(error)
         if untrue is not None or entry.verdict is None:

@@ -1,15 +1,12 @@
 """A folder of images as samples.
 
-    folder/preprocess.toml     how an image becomes an array
-    folder/labels.tsv          file <tab> number of the class, one per line; or
-    folder/CLASS/*.png         one folder per class, numbered from 0 in the order of names; or
-    folder/*.png               no labels
-
-preprocess.toml, with the defaults of all keys but `input` and `size`:
+The folder's layout, and where labels come from, is that of `tersor.data.folder`; the table
+is preprocess.toml, here with the defaults of all keys but `input` and `size`:
 
     input = "image"            name of the model's input
     size = [224, 224]          height and width of the array
-    resize = 256               shorter side before the centre is cut out; 0: resize to `size`
+    resize = 0                 shorter side before the centre is cut out; 0: resize to `size`
+    filter = "bilinear"        or "nearest", "bicubic", "lanczos": how images are resized
     colour = "RGB"             or "L" for grey
     scale = 0.00392156862745098
     mean = [0.0, 0.0, 0.0]     subtracted after scaling, per channel
@@ -19,24 +16,25 @@ preprocess.toml, with the defaults of all keys but `input` and `size`:
 Images are read when a batch asks for them: memory does not grow with their number.
 """
 
-import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tersor.data.folder import files_of, settings_of
 from tersor.data.samples import Samples
-from tersor.errors import DataError, FileError, InputError
+from tersor.data.stream import Stream
+from tersor.errors import DataError, InputError
+from tersor.machine import default_threads
 
 Array = NDArray[np.generic]
 
 TABLE = "preprocess.toml"
-LABELS = "labels.tsv"
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm"}
+_FILTERS = ("bilinear", "nearest", "bicubic", "lanczos")
 _CHANNELS = {"RGB": 3, "L": 1}
 _BROKEN = (OSError, ValueError, SyntaxError, MemoryError)  # what Pillow raises for damage
 _LARGEST = 65_536  # pixels on a side
@@ -53,6 +51,7 @@ class Preprocessing:
     input: str
     size: tuple[int, int]
     resize: int = 0
+    filter: str = "bilinear"
     colour: str = "RGB"
     scale: float = 1 / 255
     mean: tuple[float, ...] = (0.0,)
@@ -65,6 +64,7 @@ class Preprocessing:
             ("input", isinstance(self.input, str) and bool(self.input), "a name"),
             ("size", _are(self.size, int, {2}, low=1), "[height, width]"),
             ("resize", _are((self.resize,), int, {1}, low=0), "a number of pixels, or 0"),
+            ("filter", self.filter in _FILTERS, "one of " + ", ".join(_FILTERS)),
             ("colour", channels is not None, '"RGB" or "L"'),
             ("scale", _are((self.scale,), float, {1}), "a number"),
             ("mean", _are(self.mean, float, {1, channels}), "one number per channel"),
@@ -110,11 +110,12 @@ class Preprocessing:
         from PIL import Image
 
         height, width = self.size
+        method = Image.Resampling[self.filter.upper()]
         if not self.resize:
-            return image.resize((width, height), Image.Resampling.BILINEAR)
+            return image.resize((width, height), method)
         factor = self.resize / min(image.size)
         across, down = (max(self.resize, round(side * factor)) for side in image.size)
-        image = image.resize((across, down), Image.Resampling.BILINEAR)
+        image = image.resize((across, down), method)
         left, top = (across - width) // 2, (down - height) // 2
         return image.crop((left, top, left + width, top + height))
 
@@ -129,35 +130,6 @@ def _are(values: Any, kind: type, lengths: set[Any], low: float = -np.inf) -> bo
     )
 
 
-class Images:
-    """Images that stand in for an array (n, ...): read when they are asked for."""
-
-    def __init__(self, paths: Sequence[Path], how: Preprocessing) -> None:
-        self._paths, self._how = list(paths), how
-        self.shape = (len(paths), *how.shape)
-        self.ndim = len(self.shape)
-        self.dtype: np.dtype[Any] = np.dtype(np.float32)
-        self.nbytes = int(np.prod(self.shape)) * self.dtype.itemsize
-
-    def __len__(self) -> int:
-        return len(self._paths)
-
-    def __getitem__(self, part: Any) -> Any:
-        if isinstance(part, slice):
-            return Images(self._paths[part], self._how)
-        if isinstance(part, np.ndarray) and part.ndim == 1:
-            return Images([self._paths[i] for i in np.arange(len(self))[part]], self._how)
-        return np.asarray(self)[part]
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:  # noqa: FBT001
-        if copy is False:
-            raise ValueError("images cannot be given as an array without a copy")
-        found = np.empty(self.shape, self.dtype)
-        for i, path in enumerate(self._paths):
-            found[i] = self._how.array(path)
-        return found if dtype is None else found.astype(dtype)
-
-
 def read_images(folder: Path) -> Samples:
     """The images of a folder; see the module.
 
@@ -166,70 +138,15 @@ def read_images(folder: Path) -> Samples:
         InputError: A key of the table is unknown, or a value is wrong.
         DataError: The labels do not fit the images.
     """
-    how = _table(folder / TABLE)
-    is_listed = (folder / LABELS).is_file()
-    paths, labels = _listed(folder) if is_listed else _found(folder)
-    if not paths:
-        known = ", ".join(sorted(_SUFFIXES))
-        raise FileError(folder, "holds no images", f"Images end with {known}.")
+    how: Preprocessing = settings_of(folder / TABLE, Preprocessing, ("input", "size"))
+    paths, labels = files_of(folder, _SUFFIXES, "images")
+    stream = Stream(
+        lambda number: {how.input: how.array(paths[number])},
+        len(paths),
+        {how.input: (how.shape, np.dtype(np.float32))},
+        threads=default_threads(),
+    )
     return Samples(
-        {how.input: cast(Array, Images(paths, how))},
+        {how.input: cast(Array, stream.column(how.input))},
         None if labels is None else np.asarray(labels, np.int64),
     )
-
-
-def _table(path: Path) -> Preprocessing:
-    if not path.is_file():
-        remedy = "Say there how an image becomes an array: at least `input` and `size`."
-        raise FileError(path, "is not there", remedy)
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise FileError(path, f"is not TOML ({error})", "Correct it.") from None
-    known = [field.name for field in fields(Preprocessing)]
-    for key in table:
-        if key not in known:
-            raise InputError(f"key of {path}", got=key, allowed="one of " + ", ".join(known))
-    for key in ("input", "size"):
-        if key not in table:
-            raise InputError(f"{path}", got=sorted(table), allowed=f"with the key {key}")
-    given: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in table.items()
-    }
-    return Preprocessing(**given)
-
-
-def _images(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES)
-
-
-def _found(folder: Path) -> tuple[list[Path], list[int] | None]:
-    """Images by class, or all without labels."""
-    classes = sorted(p for p in folder.iterdir() if p.is_dir() and _images(p))
-    if not classes:
-        return _images(folder), None
-    by_class = [_images(one) for one in classes]
-    labels = [number for number, paths in enumerate(by_class) for _ in paths]
-    return [path for paths in by_class for path in paths], labels
-
-
-def _listed(folder: Path) -> tuple[list[Path], list[int] | None]:
-    """The images that labels.tsv names."""
-    table = folder / LABELS
-    paths: list[Path] = []
-    labels: list[int] = []
-    for number, line in enumerate(table.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip():
-            continue
-        name, _, label = line.partition("\t")
-        where = f"{table}, line {number},"
-        if not label.strip().isdecimal():
-            remedy = "Write file, tab, number of the class."
-            raise DataError(where, f"holds no label ({line.strip()[:80]!r})", remedy)
-        path = folder / name
-        inside = path.resolve().is_relative_to(folder.resolve())
-        if not inside or not path.is_file():
-            raise DataError(where, f"names {name!r}, which is not there", "Correct it.")
-        paths.append(path)
-        labels.append(int(label))
-    return paths, labels

@@ -36,13 +36,15 @@ class Samples:
     """Arrays by the names of a model's inputs; `labels` may be missing.
 
     Attributes:
-        inputs: One array per input, (n, ...), all of the same n >= 1. May be memory-mapped:
-            nothing is read before a batch asks for it.
+        inputs: One array per input, (n, ...), all of the same n >= 1. May be memory-mapped
+            or lazy (see `tersor.data.lazy`): nothing is read before a batch asks for it.
         labels: (n, ...) or None.
+        note: What a report should say on where they come from; may be empty.
     """
 
     inputs: Mapping[str, Array]
     labels: Array | None = None
+    note: str = ""
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -75,4 +77,4 @@ class Samples:
     def take(self, start: int, stop: int) -> "Samples":
         """Samples `start` to `stop`, without copying."""
         labels = None if self.labels is None else self.labels[start:stop]
-        return Samples({n: a[start:stop] for n, a in self.inputs.items()}, labels)
+        return Samples({n: a[start:stop] for n, a in self.inputs.items()}, labels, self.note)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor.data.rows import select
+from tersor.data.lazy import select
 from tersor.data.samples import Samples
 
 CALIBRATION_LIMIT = 512
@@ -78,5 +78,6 @@ def evenly(n: int, count: int) -> NDArray[np.intp]:
 
 
 def _part(samples: Samples, rows: NDArray[np.intp]) -> Samples:
-    labels = None if samples.labels is None else np.asarray(samples.labels)[rows]
-    return Samples({name: select(a, rows) for name, a in samples.inputs.items()}, labels)
+    labels = None if samples.labels is None else select(samples.labels, rows)
+    inputs = {name: select(a, rows) for name, a in samples.inputs.items()}
+    return Samples(inputs, labels, samples.note)

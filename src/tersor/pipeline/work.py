@@ -20,7 +20,7 @@ from tersor.choosing.judge import Judge, few_of
 from tersor.choosing.program import ORIGINAL, Program, forms
 from tersor.data.samples import Samples
 from tersor.data.split import Split
-from tersor.errors import TersorError
+from tersor.errors import DataError, TersorError
 from tersor.export.onnx import to_onnx
 from tersor.machine import default_threads
 from tersor.metrics import UserMetric
@@ -135,6 +135,7 @@ class _Work:
         """Every candidate of the recipe, by name; why one could not be made is kept.
 
         Raises:
+            DataError: The samples cannot be used.
             TersorError: None could be made; the first reason.
         """
         made: dict[str, Network] = {}
@@ -142,6 +143,8 @@ class _Work:
         for count, candidate in enumerate(self.recipe.candidates, start=1):
             try:
                 made[candidate.name] = _apply(candidate, network, samples)
+            except DataError:  # samples are read as they are needed
+                raise
             except TersorError as error:
                 errors.append(error)
                 self.failed[candidate.name] = str(error)

@@ -1,4 +1,4 @@
-"""Dividing samples, checking them against a model, and reading rows late."""
+"""Dividing samples, checking them against a model, and calling users' code."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from tersor.data import callables
 from tersor.data.check import fit
-from tersor.data.rows import Rows, select
 from tersor.data.samples import Samples
 from tersor.data.split import CALIBRATION_LIMIT, evenly, split
 from tersor.errors import DataError, InputError
@@ -97,36 +96,6 @@ def test_numbers_are_converted_only_if_they_fit():
     assert fit(Samples({"x": np.full((2, 3), 7)}), small).inputs["x"].dtype == np.int32
     with pytest.raises(DataError, match="which int32 cannot hold"):
         fit(Samples({"x": np.full((2, 3), 2**40)}), small)
-
-
-SOURCE = np.arange(60).reshape(12, 5)
-
-
-@given(st.lists(st.integers(0, 11), min_size=1, max_size=20), st.integers(0, 9))
-def test_rows_are_what_indexing_gives(rows, start):
-    chosen = np.array(rows)
-    late = Rows(SOURCE, chosen)
-    assert np.array_equal(np.asarray(late), SOURCE[chosen])
-    assert late.shape == SOURCE[chosen].shape
-    assert np.array_equal(
-        np.asarray(late[start : start + 3]), SOURCE[chosen][start : start + 3]
-    )
-    assert np.array_equal(late[0], SOURCE[chosen][0])
-    assert len(late) == len(rows)
-
-
-def test_rows_convert_and_never_pretend_to_be_no_copy():
-    late = Rows(SOURCE, np.array([1]))
-    assert np.asarray(late, dtype=np.float32).dtype == np.float32
-    with pytest.raises(ValueError, match="without a copy"):
-        np.array(late, copy=False)
-
-
-def test_rows_of_a_file_stay_in_the_file(tmp_path):
-    np.save(tmp_path / "a.npy", SOURCE)
-    mapped = np.load(tmp_path / "a.npy", mmap_mode="r")
-    assert isinstance(select(mapped, np.array([3, 1])), Rows)
-    assert isinstance(select(SOURCE, np.array([3, 1])), np.ndarray)
 
 
 @pytest.mark.parametrize(

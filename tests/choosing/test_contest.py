@@ -183,8 +183,9 @@ def test_kernels_are_asked_for_once(programs, monkeypatch):
     one = entry.Entry(programs[1][0], "onnxruntime", "f32", 1)
     feeds = {"x": np.asarray(SAMPLES.inputs["x"][:1])}
     assert one.kernels(feeds)["int8"] > 3
-    monkeypatch.setattr(type(one.session), "kernels", None)
+    monkeypatch.setattr(type(one.session), "operations", None)
     assert one.kernels(feeds)["int8"] > 3
+    assert one.operations(feeds)["QLinearConv"]["int8"] > 2
 
 
 def test_labels_count(programs, times):

@@ -102,6 +102,9 @@ def test_quantized_convolutions_and_sums_run_in_int8(name):
     counts = session.kernels(engine_suite.image(1, onnx_models.CHANNELS))
     assert counts["int8"] >= 2  # both convolutions; the sum may be part of one
     assert counts.get("f32", 0) <= 1  # rounding the input
+    kinds = session.operations(engine_suite.image(1, onnx_models.CHANNELS))
+    convolutions = [row for kind, row in kinds.items() if "Conv" in kind and "int8" in row]
+    assert sum(row["int8"] for row in convolutions) == 2
 
 
 @pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
@@ -280,6 +283,9 @@ class Spoilt:
 
     def kernels(self, feeds):
         return getattr(self.engine, "counts", {})
+
+    def operations(self, feeds):
+        return {"Conv": self.kernels(feeds)} if self.kernels(feeds) else {}
 
 
 class Sloppy(Oracle):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from tersor.choosing.program import ORIGINAL, Array, Program
 from tersor.engines import find, names
-from tersor.engines.engine import Session
+from tersor.engines.engine import Operations, Session, by_precision
 from tersor.errors import EngineError, InputError
 from tersor.measure import Timing
 from tersor.verify import Verdict
@@ -40,7 +40,7 @@ class Entry:
     why_not: str | None = None
     failed: bool = False
     _session: Session | None = field(default=None, repr=False)
-    _kernels: dict[str, int] | None = field(default=None, repr=False)
+    _operations: Operations | None = field(default=None, repr=False)
 
     @property
     def is_original(self) -> bool:
@@ -72,10 +72,14 @@ class Entry:
         return self._session
 
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
-        """See `Session.kernels`; asked for once."""
-        if self._kernels is None:
-            self._kernels = self.session.kernels(feeds)
-        return self._kernels
+        """See `Session.kernels`; the engine is asked once."""
+        return by_precision(self.operations(feeds))
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """See `Session.operations`; the engine is asked once."""
+        if self._operations is None:
+            self._operations = self.session.operations(feeds)
+        return self._operations
 
     def refuse(self, why: str) -> None:
         """Take it out of the contest."""

@@ -5,7 +5,8 @@ are imported inside the methods, never at the top. An absent package is reported
 (`version()` is None), never as a failure.
 """
 
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from tersor.errors import EngineError, InputError
 
 Array = NDArray[np.generic]
+Operations = dict[str, dict[str, int]]  # kind of node, precision, how many
 
 
 class Session(Protocol):
@@ -38,6 +40,13 @@ class Session(Protocol):
         Read from the engine's own profile of a run on `feeds`; keys are "int8", "bf16",
         "f32", "other" (data movement and integer bookkeeping). Empty if the engine keeps
         no profile.
+        """
+        ...
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """The same nodes by kind and then by precision, as in {"Conv": {"int8": 20}}.
+
+        Kinds are the engine's own words for what it runs.
         """
         ...
 
@@ -206,6 +215,31 @@ def check_settings(engine: Engine, threads: int, precision: str) -> None:
     if precision not in known:
         allowed = f"one of {', '.join(known)} for {engine.name} on this machine"
         raise InputError("precision", got=precision, allowed=allowed)
+
+
+def count_operations(found: Iterable[tuple[str, str]]) -> Operations:
+    """Nodes by kind and by precision, from a pair of these for each node.
+
+    >>> count_operations([("Conv", "int8"), ("Add", "f32"), ("Conv", "int8")])
+    {'Conv': {'int8': 2}, 'Add': {'f32': 1}}
+    """
+    counts: Operations = {}
+    for kind, precision in found:
+        row = counts.setdefault(kind, {})
+        row[precision] = row.get(precision, 0) + 1
+    return counts
+
+
+def by_precision(operations: Operations) -> dict[str, int]:
+    """What `Session.kernels` gives: the same nodes, kinds summed up.
+
+    >>> by_precision({"Conv": {"int8": 2, "f32": 1}, "Add": {"f32": 1}})
+    {'int8': 2, 'f32': 2}
+    """
+    counts: Counter[str] = Counter()
+    for row in operations.values():
+        counts.update(row)
+    return dict(counts)
 
 
 def version_of(package: str) -> str | None:

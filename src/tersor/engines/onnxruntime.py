@@ -6,7 +6,6 @@ how it reaches its speed, and whoever times something else right afterwards has 
 
 import json
 import tempfile
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -14,9 +13,12 @@ from typing import Any, ClassVar
 from tersor.engines.engine import (
     Array,
     Ends,
+    Operations,
     absence,
+    by_precision,
     check_feeds,
     check_settings,
+    count_operations,
     ends_of,
     refusal,
     version_of,
@@ -58,6 +60,10 @@ class _Session:
 
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """See `engine.Session.kernels`; runs once, in a session of its own."""
+        return by_precision(self.operations(feeds))
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """See `engine.Session.operations`; runs once, in a session of its own."""
         check_feeds(_NAME, self._ends, feeds)
         with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
             options = _options(self._threads)
@@ -69,7 +75,9 @@ class _Session:
             finally:
                 profile = Path(session.end_profiling())
             events = _events(profile.read_bytes())
-        return dict(Counter(_precision(args) for args in _executed(events)))
+        return count_operations(
+            (str(args["op_name"]), _precision(args)) for args in _executed(events)
+        )
 
 
 def _options(threads: int) -> Any:

@@ -7,7 +7,7 @@ Only the runtime is used, never the package's converter: the converter is the on
 that sends telemetry.
 """
 
-from collections import Counter, OrderedDict
+from collections import OrderedDict
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, ClassVar
@@ -15,9 +15,12 @@ from typing import Any, ClassVar
 from tersor.engines.engine import (
     Array,
     Ends,
+    Operations,
     absence,
+    by_precision,
     check_feeds,
     check_settings,
+    count_operations,
     ends_of,
     refusal,
     version_of,
@@ -97,16 +100,20 @@ class _Session:
 
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """See `engine.Session.kernels`; read from the graph that the engine executes."""
+        return by_precision(self.operations(feeds))
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """See `engine.Session.operations`; read from the graph that the engine executes."""
         self.run(feeds)
         compiled = self._request(self._shapes(feeds)).get_compiled_model()
-        counts: Counter[str] = Counter()
+        ran = []
         for operation in compiled.get_runtime_model().get_ops():
             layer = _fact(operation, "layerType")
             sources = [value.get_source_output().get_node() for value in operation.inputs()]
             runs = any(_fact(source, "layerType") != "Const" for source in sources)
             if layer not in _ENDS and runs:
-                counts[_precision(layer, _fact(operation, "runtimePrecision"))] += 1
-        return dict(counts)
+                ran.append((layer, _precision(layer, _fact(operation, "runtimePrecision"))))
+        return count_operations(ran)
 
 
 def _fact(operation: Any, name: str) -> str:

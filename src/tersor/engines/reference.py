@@ -12,6 +12,7 @@ import numpy as np
 
 from tersor.engines.engine import (
     Array,
+    Operations,
     absence,
     check_feeds,
     check_settings,
@@ -51,6 +52,10 @@ class _Session:
 
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """Empty: the evaluator keeps no profile."""
+        return {}
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """Empty, as `kernels`."""
         return {}
 
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from tersor.engines.engine import (
     Array,
+    Operations,
     absence,
     check_feeds,
     check_settings,
@@ -40,6 +41,10 @@ class _Session:
 
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """Empty: PyTorch's profile does not tell the precision of its kernels."""
+        return {}
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """Empty, as `kernels`."""
         return {}
 
 

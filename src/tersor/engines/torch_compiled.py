@@ -14,6 +14,7 @@ import numpy as np
 
 from tersor.engines.engine import (
     Array,
+    Operations,
     absence,
     check_feeds,
     check_settings,
@@ -85,6 +86,10 @@ class _Session:
 
     def kernels(self, feeds: Mapping[str, Array]) -> dict[str, int]:
         """Empty: the compiled code keeps no profile of precisions."""
+        return {}
+
+    def operations(self, feeds: Mapping[str, Array]) -> Operations:
+        """Empty, as `kernels`."""
         return {}
 
 

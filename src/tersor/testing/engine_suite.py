@@ -11,7 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from tersor.engines import find, names
-from tersor.engines.engine import Engine
+from tersor.engines.engine import Engine, by_precision
 from tersor.errors import EngineError, InputError, TersorError
 from tersor.testing import onnx_models
 
@@ -190,6 +190,9 @@ def counts_kernels_by_precision(engine: Engine) -> None:
     counts = session.kernels(feeds)
     assert set(counts) <= KERNELS
     assert all(isinstance(n, int) and n > 0 for n in counts.values())
+    operations = session.operations(feeds)
+    assert all(isinstance(kind, str) and kind for kind in operations)
+    assert by_precision(operations) == counts
 
 
 Law = Callable[[Engine], None]

@@ -22,15 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from benchmarks import records
-from benchmarks.datasets import SHARED, cifar10
-from benchmarks.models.cifar_resnet import DEPTHS, pretrained
+from benchmarks.models.cifar_resnet import DEPTHS
 from benchmarks.records import Row
+from benchmarks.subject import Subject
+from benchmarks.subjects import find
 from tersor import engines, machine
 from tersor.data.samples import Samples
-from tersor.data.split import evenly, split
+from tersor.data.split import split
 from tersor.engines.engine import Session
 from tersor.errors import EngineError
 from tersor.export.onnx import to_onnx
@@ -50,7 +50,7 @@ PEER_SCRIPT = Path(__file__).parent / "peers" / "int8.py"
 
 @dataclass(frozen=True)
 class Data:
-    """Images by purpose, with the name of the model's input."""
+    """Images by purpose."""
 
     calibration: Samples
     validation: Samples
@@ -88,11 +88,10 @@ def main() -> None:
 
 def measure(depth: int, source: str, given: argparse.Namespace) -> list[Row]:
     """All rows of one network from one source."""
-    model = pretrained(depth, SHARED)
+    subject = find(f"resnet{depth}")
     with tempfile.TemporaryDirectory() as folder:
-        loaded = _module(model) if source == "module" else _onnx(model, Path(folder))
-        (port,) = loaded.network.inputs
-        data = images(port.name, given.images)
+        loaded = _module(subject) if source == "module" else _onnx(subject, Path(folder))
+        data = images(subject, given.images)
         original = loaded.onnx or to_onnx(loaded.network)
         files = [_tersor(loaded, data)]
         if source == "onnx":
@@ -121,30 +120,22 @@ def measure(depth: int, source: str, given: argparse.Namespace) -> list[Row]:
     ]
 
 
-def images(name: str, count: int) -> Data:
-    """512 training images to calibrate, 2,000 others to validate, test images."""
-    train = cifar10("data_batch_1", name=name)
-    chosen = evenly(len(train), 512)
-    assert train.labels is not None
-    calibration = Samples({name: train.inputs[name][chosen]}, train.labels[chosen])
-    validation = cifar10("data_batch_2", name=name).take(0, 2000)
-    return Data(calibration, validation, cifar10("test_batch", name=name).take(0, count))
+def images(subject: Subject, count: int) -> Data:
+    """Images of a subject to calibrate and to validate, and `count` to test."""
+    return Data(
+        subject.samples("calibration"),
+        subject.samples("validation"),
+        subject.samples("test", count),
+    )
 
 
-def _module(model: torch.nn.Module) -> Loaded:
-    return Loaded(capture(model, (torch.zeros(2, 3, 32, 32),)), None, "module")
+def _module(subject: Subject) -> Loaded:
+    return Loaded(capture(*subject.build()), None, "module")
 
 
-def _onnx(model: torch.nn.Module, folder: Path) -> Loaded:
+def _onnx(subject: Subject, folder: Path) -> Loaded:
     """The network as torch.onnx writes it, and as our importer reads that."""
-    path = folder / "model.onnx"
-    batch = {0: torch.export.Dim("batch")}
-    torch.onnx.export(
-        model, (torch.zeros(2, 3, 32, 32),), path, dynamo=True, verbose=False,
-        input_names=["image"], output_names=["scores"], dynamic_shapes=(batch,),
-        external_data=False,
-    )  # fmt: skip
-    return read(path)
+    return read(subject.onnx(folder / "model.onnx"))
 
 
 def _tersor(loaded: Loaded, data: Data) -> Made:

@@ -9,11 +9,11 @@ Source: He et al., "Deep residual learning for image recognition", arXiv:1512.03
 Names of parameters are those of the published checkpoints.
 """
 
-from pathlib import Path
-
 import torch
 from torch import nn
 from torch.nn import functional
+
+from benchmarks.datasets import SHARED
 
 DEPTHS = (20, 32, 44)
 
@@ -51,12 +51,13 @@ class CifarResNet(nn.Module):
         self.layer3 = _stage(32, 64, 2, blocks)
         self.linear = nn.Linear(64, 10)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         """(n, 3, 32, 32) normalised images to (n, 10) scores."""
-        x = functional.relu(self.bn1(self.conv1(x)))
+        x = functional.relu(self.bn1(self.conv1(image)))
         x = self.layer3(self.layer2(self.layer1(x)))
         x = functional.avg_pool2d(x, x.shape[3])
-        return self.linear(x.flatten(1))
+        scores: torch.Tensor = self.linear(x.flatten(1))
+        return scores
 
 
 def _stage(before: int, channels: int, stride: int, blocks: int) -> nn.Sequential:
@@ -64,9 +65,9 @@ def _stage(before: int, channels: int, stride: int, blocks: int) -> nn.Sequentia
     return nn.Sequential(first, *(Block(channels, channels, 1) for _ in range(blocks - 1)))
 
 
-def pretrained(depth: int, shared_data: Path) -> CifarResNet:
+def pretrained(depth: int) -> CifarResNet:
     """The network of that depth with its published weights, in evaluation mode."""
-    (path,) = (shared_data / "cifar10_models").glob(f"resnet{depth}-*.th")
+    (path,) = (SHARED / "cifar10_models").glob(f"resnet{depth}-*.th")
     state = torch.load(path, weights_only=True, map_location="cpu")["state_dict"]
     model = CifarResNet(depth)
     model.load_state_dict({name.removeprefix("module."): t for name, t in state.items()})

@@ -185,7 +185,7 @@ def test_kernels_are_asked_for_once(programs, monkeypatch):
     assert one.kernels(feeds)["int8"] > 3
     monkeypatch.setattr(type(one.session), "operations", None)
     assert one.kernels(feeds)["int8"] > 3
-    assert one.operations(feeds)["QLinearConv"]["int8"] > 2
+    assert one.operations(feeds)["QLinearConv"]["int8"] >= 2
 
 
 def test_labels_count(programs, times):

@@ -7,6 +7,7 @@ import pytest
 
 collect_ignore_glob = ["conftest.py", "*/conftest.py"]  # fixtures, not doctests
 DATA = Path(__file__).parents[2] / "shared" / "data"
+TOLD = pytest.StashKey[list[str]]()
 
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background
@@ -19,3 +20,14 @@ def shared_data():
     if not DATA.is_dir():
         pytest.skip(f"no real data: {DATA} is not there")
     return DATA
+
+
+@pytest.fixture
+def tell(request):
+    """Print a line at the end of the whole run."""
+    return request.config.stash.setdefault(TOLD, []).append
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(TOLD, []):
+        terminalreporter.write_line(line)

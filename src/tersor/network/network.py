@@ -121,7 +121,7 @@ class Network:
             raise InputError("feeds", got=sorted(feeds), allowed=f"arrays named {wanted}")
         device = self.device
         args = [
-            torch.from_numpy(np.ascontiguousarray(feeds[p.name])).to(device)
+            torch.from_numpy(np.asarray(feeds[p.name], order="C")).to(device)
             for p in self.inputs
         ]
         with torch.no_grad():

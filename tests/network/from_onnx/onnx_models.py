@@ -1,9 +1,11 @@
 """Small ONNX models for tests, and the comparison with the reference evaluator."""
 
 import numpy as np
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
+from tersor.errors import UnsupportedError
 from tersor.network.from_onnx.reader import read
 
 FLOAT = TensorProto.FLOAT
@@ -18,7 +20,8 @@ def floats(*shape, seed=0):
 def node(op, inputs, outputs, **attributes):
     """A node; inputs and outputs are names separated by blanks, "-" for one left out."""
     names = ["" if name == "-" else name for name in inputs.split()]
-    return helper.make_node(op, names, outputs.split(), **attributes)
+    results = ["" if name == "-" else name for name in outputs.split()]
+    return helper.make_node(op, names, results, **attributes)
 
 
 def model(nodes, inputs, outputs, weights=(), opset=17):
@@ -87,3 +90,10 @@ def agree(proto, feeds, terms=64, oracle=by_reference):
 def targets(network):
     """Names of the ATen overloads in the graph, in order."""
     return [str(n.target) for n in network.graph.nodes if n.op == "call_function"]
+
+
+def refused_node(proto, words):
+    """Reading is refused, and the message says which node and why."""
+    with pytest.raises(UnsupportedError, match=words) as caught:
+        read(proto.SerializeToString())
+    assert caught.value.node

@@ -15,6 +15,7 @@ from torch.fx.node import map_aggregate
 from tersor.network.from_onnx.names import Paths, readable
 from tersor.network.from_onnx.quick import quick
 from tersor.network.from_onnx.values import Constant, Size, Tensor
+from tersor.network.operations import guess
 
 _FOLDED_MOST = 1 << 16  # elements
 _CREATORS = {
@@ -169,7 +170,8 @@ class Builder:
             return self._seen[leaf][world] if isinstance(leaf, fx.Node) else leaf
 
         call = map_aggregate((args, kwargs), look)
-        known = quick(target, *call)
+        known = guess(target, call[0], world)
+        known = quick(target, *call) if known is None else known
         return _run(target, *call, on_meta=True) if known is None else known
 
     def _note(self, node: fx.Node, seen: tuple[Any, ...]) -> fx.Node:

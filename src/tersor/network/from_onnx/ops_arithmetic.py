@@ -192,7 +192,10 @@ def cast(op: Operation) -> Value:
 
 def cast_like(op: Operation) -> Value:
     """CastLike."""
-    return _to(op, op.dtype(op.tensor(1)))
+    like = op.tensor(1)
+    if isinstance(like, Constant) and like.bits:
+        raise op.refuse("makes elements of four bits, which cannot be read")
+    return _to(op, op.dtype(like))
 
 
 def _to(op: Operation, dtype: torch.dtype) -> Value:
@@ -212,7 +215,6 @@ _UNARY = {
     "Asinh": aten.asinh.default,
     "Atan": aten.atan.default,
     "Atanh": aten.atanh.default,
-    "BitwiseNot": aten.bitwise_not.default,
     "Ceil": aten.ceil.default,
     "Cos": aten.cos.default,
     "Cosh": aten.cosh.default,
@@ -240,9 +242,6 @@ OPERATORS: dict[str, Function] = {
     **{name: _unary(target) for name, target in _UNARY.items()},
     "Add": _commutative(aten.add.Tensor),
     "And": _tensors(aten.logical_and.default),
-    "BitwiseAnd": _tensors(aten.bitwise_and.Tensor),
-    "BitwiseOr": _tensors(aten.bitwise_or.Tensor),
-    "BitwiseXor": _tensors(aten.bitwise_xor.Tensor),
     "Cast": cast,
     "CastLike": cast_like,
     "Celu": lambda op: op.call(aten.celu.default, op.tensor(0), op.real("alpha", 1.0)),

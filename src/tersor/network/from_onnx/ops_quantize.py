@@ -20,6 +20,7 @@ from tersor.network.quantizer import ActivationQuantizer
 
 aten = torch.ops.aten
 _CODES = {torch.int8: 8, torch.uint8: 8, torch.int16: 16, torch.int32: 32}
+_ROUNDED = {torch.int8, torch.uint8, torch.int16, torch.uint16}
 
 
 def quantize_linear(op: Operation) -> Value:
@@ -27,10 +28,11 @@ def quantize_linear(op: Operation) -> Value:
     x, scale = op.tensor(0), _scale(op)
     if isinstance(x, Constant):
         x = op.builder.attribute(x)
-    zero = _zero_point(op, scale, DTYPES.get(op.integer("output_dtype") or TensorProto.UINT8))
+    kind = op.integer("output_dtype") or TensorProto.UINT8
+    zero = _zero_point(op, scale, DTYPES.get(kind, torch.float32))
     dtype = op.dtype(zero)
-    if dtype not in _CODES or dtype == torch.int32:
-        raise op.refuse(f"to {str(dtype).removeprefix('torch.')} cannot be read")
+    if dtype not in _ROUNDED or (isinstance(zero, Constant) and zero.bits):
+        raise op.refuse("to integers of other than 8 or 16 bits cannot be read")
     return Codes(x, scale, zero, dtype, _axis(op, op.rank(x), scale))
 
 
@@ -72,7 +74,7 @@ def _zero_point(op: Operation, scale: Tensor, dtype: torch.dtype | None) -> Tens
             raise op.refuse("has not as many zero points as scales")
         if isinstance(zero, Constant):
             tensor = zero.tensor.reshape(op.fixed_shape(scale))
-            return Constant(tensor, f"{op.name}.zero_point")
+            return Constant(tensor, f"{op.name}.zero_point", bits=zero.bits)
         return zero
     tensor = torch.zeros(op.fixed_shape(scale), dtype=dtype or torch.uint8)
     return Constant(tensor, f"{op.name}.zero_point")

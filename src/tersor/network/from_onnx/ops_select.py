@@ -88,34 +88,6 @@ def _is_weight(x: Tensor) -> bool:
     return isinstance(x, Constant) or x.op in {"get_attr", "call_module"}
 
 
-def gather_elements(op: Operation) -> Value:
-    """GatherElements: a negative index counts from the end."""
-    x, indices = op.tensor(0), op.tensor(1)
-    axis = op.axis(0, op.rank(x))
-    if op.dtype(indices) != torch.int64:
-        indices = op.call(aten.to.dtype, indices, torch.int64)
-    return op.call(aten.gather.default, x, axis, _from_front(op, x, axis, indices))
-
-
-def _from_front(op: Operation, x: Tensor, axis: int, indices: Tensor) -> Tensor:
-    if isinstance(indices, Constant) and not bool((indices.tensor < 0).any()):
-        return indices
-    size = op.size(x, axis)
-    is_negative = op.call(aten.lt.Scalar, indices, 0)
-    shifted = op.call(aten.add.Scalar, indices, size)
-    return op.call(aten.where.self, is_negative, shifted, indices)
-
-
-def gather_nd(op: Operation) -> Value:
-    """GatherND without batch dimensions: one index per leading dimension."""
-    x, indices = op.tensor(0), op.tensor(1)
-    depth = op.shape(indices)[-1] if op.rank(indices) else None
-    if op.integer("batch_dims", 0) or depth is None:
-        raise op.refuse("with batch dimensions cannot be read")
-    columns = [op.call(aten.select.int, indices, -1, i) for i in range(depth)]
-    return op.call(aten.index.Tensor, x, columns)
-
-
 def top_k(op: Operation) -> tuple[Value, ...]:
     """TopK: sorted, so that of equal elements the one with the lower index comes first."""
     x = op.tensor(0)
@@ -203,8 +175,6 @@ def _cuts(pairs: list[tuple[Size, Size]]) -> bool:
 
 OPERATORS: dict[str, Callable[[Operation], Any]] = {
     "Gather": gather,
-    "GatherElements": gather_elements,
-    "GatherND": gather_nd,
     "OneHot": one_hot,
     "Pad": pad,
     "Slice": slice_,

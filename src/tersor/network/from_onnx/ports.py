@@ -28,6 +28,7 @@ class World:
 
 
 _FIXED = World(((1, 1),), telling=True)
+_FIXED_BUT_VALUES = World(((1, 1), (1, 1)), telling=True)
 _CHOICES = (
     World(((2, 64), (3, 96)), telling=True),
     World(((2, 8), (3, 16)), telling=True),
@@ -38,15 +39,19 @@ _CHOICES = (
 
 
 class Worlds:
-    """What to try for the inputs of a graph."""
+    """What to try for the inputs of a graph.
 
-    def __init__(self, inputs: list[ValueInfoProto]) -> None:
+    Where sizes depend on values, inputs of fixed sizes need two worlds, too.
+    """
+
+    def __init__(self, inputs: list[ValueInfoProto], *, values_make_sizes: bool) -> None:
         self._ports = ports_of(inputs)
+        self._fixed = _FIXED_BUT_VALUES if values_make_sizes else _FIXED
 
     def choices(self) -> tuple[World, ...]:
         """The worlds to try, the most telling first."""
         fixed = all(isinstance(d, int) for port in self._ports for d in port.shape)
-        return (_FIXED,) if fixed else _CHOICES
+        return (self._fixed,) if fixed else _CHOICES
 
     def shapes(self, world: World) -> list[list[tuple[int, ...]]]:
         """For each input, its shape in each of the worlds."""

@@ -1,6 +1,6 @@
 """Reading an ONNX file: parse it, check it, walk its nodes in order, build the graph."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -10,21 +10,13 @@ from onnx import GraphProto, ModelProto, NodeProto
 from torch import fx
 
 from tersor.errors import FileError, FormatError, ModelError, TersorError, UnsupportedError
-from tersor.network.from_onnx import (
-    ops_arithmetic,
-    ops_nn,
-    ops_normalize,
-    ops_quantize,
-    ops_reduce,
-    ops_resize,
-    ops_select,
-    ops_shape,
-    ops_sizes,
-)
+from tersor.network.from_onnx import ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
 from tersor.network.from_onnx.names import readable
 from tersor.network.from_onnx.operation import Operation
+from tersor.network.from_onnx.ops_bits import widely
 from tersor.network.from_onnx.ports import World, Worlds, output_port, ports_of, torch_dtype
+from tersor.network.from_onnx.table import MICROSOFT, OPERATORS, VALUES_MAKE_SIZES, Result
 from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
 from tersor.network.from_onnx.values import Constant, Sizes, Value, as_sizes
 from tersor.network.network import Network, Port
@@ -33,22 +25,12 @@ _BYTES_MOST = (1 << 31) - 1  # what protobuf itself allows
 _OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
 _DEFAULT_DOMAIN = ("", "ai.onnx")
 
-Result = Value | tuple[Value | None, ...]
-OPERATORS: dict[str, Callable[[Operation], Result]] = {
-    **ops_arithmetic.OPERATORS,
-    **ops_nn.OPERATORS,
-    **ops_normalize.OPERATORS,
-    **ops_quantize.OPERATORS,
-    **ops_reduce.OPERATORS,
-    **ops_resize.OPERATORS,
-    **ops_select.OPERATORS,
-    **ops_shape.OPERATORS,
-}
+_TABLES = {"": OPERATORS, "ai.onnx": OPERATORS, "com.microsoft": MICROSOFT}
 
 
 def operators() -> list[str]:
-    """The ONNX operators that can be read, sorted."""
-    return sorted(OPERATORS)
+    """The ONNX operators that can be read, sorted; those of ONNX itself first."""
+    return [*sorted(OPERATORS), *(f"com.microsoft.{name}" for name in sorted(MICROSOFT))]
 
 
 def read(model: bytes | Path) -> Network:
@@ -145,7 +127,8 @@ class _Reader:
 
     def network(self) -> Network:
         """Build in the first pair of worlds in which every operation accepts its inputs."""
-        worlds = Worlds(self.inputs)
+        kinds = {node.op_type for node in self.graph.node}
+        worlds = Worlds(self.inputs, values_make_sizes=bool(kinds & VALUES_MAKE_SIZES))
         first, *others = worlds.choices()
         try:
             return self._build(worlds, first)
@@ -211,15 +194,15 @@ class _Reader:
         return Operation(builder, node, name, self.opset, inputs, wanted, self._tensor)
 
     def _import(self, op: Operation, values: dict[str, Value]) -> None:
-        function = OPERATORS.get(op.node.op_type)
-        if op.node.domain not in _DEFAULT_DOMAIN:
-            raise op.refuse(f"of the domain {op.node.domain!r} cannot be read")
+        domain = op.node.domain
+        function = _TABLES.get(domain, {}).get(op.node.op_type)
         if function is None:
-            raise op.refuse("cannot be read")
+            whose = "" if domain in _DEFAULT_DOMAIN else f"of the domain {domain!r} "
+            raise op.refuse(f"{whose}cannot be read")
         op.builder.name, op.builder.emitted = readable(op.name), set()
         try:
             result = _symbolic(op)
-            result = function(op) if result is None else result
+            result = widely(op, function) if result is None else result
         except TersorError:
             raise
         except (MisfitError, KeyError, ArithmeticError, *FAILURES) as error:
@@ -268,8 +251,11 @@ class _Reader:
             if isinstance(value, Constant):
                 value = builder.attribute(value)
             results.append(value)
-            seen = builder.shape(value)
-            ports.append(output_port(info, seen, builder.example(value).dtype, f"dim_{i}_"))
+            seen, dtype = builder.shape(value), builder.example(value).dtype
+            if dtype == torch.bfloat16:
+                remedy = "Tersor gives tensors of the types that numpy has; cast it."
+                raise ModelError(f"Output {info.name!r}", "is of type bfloat16", remedy)
+            ports.append(output_port(info, seen, dtype, f"dim_{i}_"))
         builder.graph.output(tuple(results))
         builder.graph.eliminate_dead_code(lambda node: node.op in {"placeholder", "output"})
         module = fx.GraphModule(builder.root, builder.graph)

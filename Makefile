@@ -30,6 +30,7 @@ bench: setup
 	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
 		nncf onnx onnxruntime sympy
 	$(BIN)/python -m benchmarks.spine
+	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.records
 
 demo: setup

@@ -108,6 +108,10 @@ class FakeProcess:
         return self.family
 
 
+def test_free_memory_is_some_but_not_more_than_there_is():
+    assert 0 < machine.free_memory_bytes() <= machine.describe()["memory_bytes"]
+
+
 def test_share_of_others_is_busy_time_less_our_own(monkeypatch):
     """2 cores, 10 s: 9 s busy, of which we 3 s, our child 2 s; 4 s of 20 s remain."""
     fields = {"user": 0.0, "system": 0.0, "idle": 50.0, "iowait": 5.0, "guest": 1.0}

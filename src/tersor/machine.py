@@ -95,6 +95,11 @@ def peak_memory_bytes() -> int:
     return int(peak) * (1 if sys.platform == "darwin" else 1024)
 
 
+def free_memory_bytes() -> int:
+    """Memory that programs can be given now without others being pushed out."""
+    return int(psutil.virtual_memory().available)
+
+
 def _system() -> str:
     """The system, the plain number of its release, and the architecture."""
     release = re.match(r"[\d.]*\d", platform.release())

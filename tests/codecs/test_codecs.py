@@ -34,8 +34,10 @@ def test_name_is_that_of_the_module(name):
 def test_any_bytes_give_bytes_or_format_error(name, data):
     payload = data.draw(st.binary(max_size=200))
     count = data.draw(st.one_of(st.integers(0, 300), st.just(len(payload))))
-    found = codec_suite.decode_or_refuse(codecs.find(name).CODEC(), payload, count)
+    codec = codecs.find(name).CODEC()
+    found = codec_suite.decode_or_refuse(codec, payload, count)
     assert found is None or len(found) == count
+    assert codec_suite.decode_in_place_or_refuse(codec, payload, count) == found
 
 
 def test_unknown_codec_lists_the_known():
@@ -67,6 +69,31 @@ def test_unknown_codec_lists_the_known():
 def test_forged_frame_is_refused(problem, payload, count):
     with pytest.raises(FormatError, match=problem):
         Zstd().decode(bytes.fromhex(payload), count)
+
+
+@pytest.mark.parametrize(
+    ("problem", "payload", "count"),
+    [
+        ("its blocks do not fill it", "60e8024500000861 0100e42b20", 1000),
+        ("its blocks do not fill it", "60e8024500000861 0100e42b200400", 1000),
+        ("its blocks do not fill it", "20 03 18 00 00 61 62 63", 3),  # no last block
+        ("its blocks do not fill it", "20 03", 3),
+        ("zstd frame is damaged", "20 05 21 00 00 61 62 63 64", 5),
+        ("zstd frame is damaged", "20 03 11 00 00 61 62", 3),  # holds less than it promises
+        ("zstd frame of 1000 bytes where 999 belong", "60e8024500000861 0100e42b2004", 999),
+    ],
+)
+def test_forged_frame_is_refused_in_place(problem, payload, count):
+    with pytest.raises(FormatError, match=problem):
+        Zstd().decode_into(bytes.fromhex(payload), memoryview(bytearray(count)))
+
+
+def test_frames_with_a_window_are_measured_rightly():
+    """Not a single segment: a byte for the window stands before the size."""
+    payload = bytes.fromhex("40 58 e802 43 1f00 61")  # worked by hand; size 1000
+    target = bytearray(1000)
+    Zstd().decode_into(payload, memoryview(target))
+    assert target == b"a" * 1000
 
 
 @pytest.mark.parametrize(
@@ -148,6 +175,12 @@ class Fragile(Raw):
         return payload[1:]
 
 
+class Forgetful(Raw):
+    def decode_into(self, payload, target):
+        if len(payload) == len(target):
+            target[:-1] = payload[:-1]
+
+
 class Bomb(Raw):
     def decode(self, payload, count):
         copy = bytes(bytearray(payload))
@@ -163,6 +196,7 @@ OFFENDERS = {
     codec_suite.finds_a_wrong_count: Careless(),
     codec_suite.takes_or_refuses_any_bytes: Crashing(),
     codec_suite.takes_or_refuses_a_changed_byte: Fragile(),
+    codec_suite.decodes_in_place_as_it_decodes: Forgetful(),
     codec_suite.is_no_bomb: Bomb(),
 }
 

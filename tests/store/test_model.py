@@ -106,7 +106,7 @@ def test_what_is_no_onnx_file_is_refused(tmp_path):
 
 
 def test_a_model_that_reads_back_differently_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("tersor.store.model.join", lambda _: iter([b"other"]))
+    monkeypatch.setattr("tersor.store.model.joined", lambda _: b"other")
     with pytest.raises(FormatError, match="the model reads back differently"):
         save_model(tmp_path / "m.tsr", small_model()[0], {})
     assert list(tmp_path.iterdir()) == []

@@ -9,6 +9,7 @@ class Codec(Protocol):
     Law: `decode(encode(x), len(x))` equals `x`, for every `x`.
     Law: `decode` gives exactly `count` bytes or raises FormatError, for any payload, and
         never holds more than a small multiple of `count` bytes, whatever the payload says.
+    Law: `decode_into` writes what `decode` gives, and refuses what `decode` refuses.
     Law: the same bytes give the same payload, on every machine and in every release.
     """
 
@@ -23,5 +24,13 @@ class Codec(Protocol):
 
         Raises:
             FormatError: `payload` is not what `encode` writes for `count` bytes.
+        """
+        ...
+
+    def decode_into(self, payload: bytes, target: memoryview) -> None:
+        """Decode a whole payload into `target`, which it fills, without copies.
+
+        Raises:
+            FormatError: See `decode`; what is in `target` then means nothing.
         """
         ...

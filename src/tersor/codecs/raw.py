@@ -27,5 +27,9 @@ class Raw:
             )
         return payload
 
+    def decode_into(self, payload: bytes, target: memoryview) -> None:
+        """See `Codec.decode_into`."""
+        target[:] = self.decode(payload, len(target))
+
 
 CODEC = Raw

@@ -18,6 +18,8 @@ from tersor.errors import FormatError
 # A block of repeated bytes is the densest: 4 bytes stand for 128 KiB (RFC 8878, 3.1.1.2).
 _MOST_PER_BLOCK = 2**17
 _LEAST_BLOCK = 4
+_BLOCK_HEADER = 3
+_REPEATED = 1
 
 # Level 19 takes about 0.3 s per MiB, level 12 a twentieth of that; on weights both give the
 # same size to a thousandth. Only sparse or repeated data gains from the stronger one.
@@ -52,22 +54,61 @@ class Zstd:
         """See `Codec.decode`. Asks for no more memory than the payload can stand for."""
         if count == 0 and not payload:
             return b""
-        if count > _MOST_PER_BLOCK * (1 + len(payload) // _LEAST_BLOCK):
-            problem = f"{len(payload)} zstd bytes cannot stand for {count}"
-            raise FormatError(problem, offset=len(payload))
-        promised = _content_size(payload)
-        if promised != count or count == 0:
-            raise FormatError(f"zstd frame of {promised} bytes where {count} belong", offset=0)
+        _check(payload, count)
         decoder = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
         try:
             return decoder.decompress(payload, allow_extra_data=False)
         except zstandard.ZstdError as error:
             raise FormatError(f"zstd frame is damaged ({error})", offset=0) from None
 
+    def decode_into(self, payload: bytes, target: memoryview) -> None:
+        """See `Codec.decode_into`. Where all of a frame is there, libzstd keeps no window."""
+        if len(target) == 0 and not payload:
+            return
+        _check(payload, len(target))
+        if _frame_size(payload) != len(payload):
+            raise FormatError("zstd frame is damaged (its blocks do not fill it)", offset=0)
+        decoder = zstandard.ZstdDecompressor(format=zstandard.FORMAT_ZSTD1_MAGICLESS)
+        try:
+            got = decoder.stream_reader(payload).readinto(target)
+        except zstandard.ZstdError as error:
+            raise FormatError(f"zstd frame is damaged ({error})", offset=0) from None
+        if got != len(target):
+            raise FormatError(f"zstd frame is damaged ({got} bytes came out)", offset=0)
+
 
 def _level(size: int) -> int:
     """The level for that many bytes."""
     return _LEVEL_SMALL if size <= _SMALL else _LEVEL_LARGE
+
+
+def _check(payload: bytes, count: int) -> None:
+    """Raise FormatError unless the payload promises `count` bytes, and may hold them."""
+    if count > _MOST_PER_BLOCK * (1 + len(payload) // _LEAST_BLOCK):
+        problem = f"{len(payload)} zstd bytes cannot stand for {count}"
+        raise FormatError(problem, offset=len(payload))
+    promised = _content_size(payload)
+    if promised != count or count == 0:
+        raise FormatError(f"zstd frame of {promised} bytes where {count} belong", offset=0)
+
+
+def _frame_size(payload: bytes) -> int:
+    """Where the frame ends, by the headers of its blocks; beyond the payload if it is cut.
+
+    A block header has 24 bits, the lowest first: last block or not, two bits of type (1: one
+    byte that repeats), size (RFC 8878, 3.1.1). A checksum, which we never write, counts as
+    damage.
+    """
+    descriptor = payload[0]
+    single = descriptor >> 5 & 1
+    sizes = (single, 2, 4, 8)[descriptor >> 6]
+    at = 1 + (1 - single) + (0, 1, 2, 4)[descriptor & 3] + sizes
+    last = False
+    while not last and at + _BLOCK_HEADER <= len(payload):
+        header = int.from_bytes(payload[at : at + _BLOCK_HEADER], "little")
+        last, kind, size = bool(header & 1), header >> 1 & 3, header >> 3
+        at += _BLOCK_HEADER + (1 if kind == _REPEATED else size)
+    return at if last else len(payload) + 1
 
 
 def _content_size(payload: bytes) -> int:

@@ -6,11 +6,13 @@ FORMAT.md tells the layout, and is the only place that does.
 import io
 import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
+
+import numpy as np
 
 from tersor.codecs.zstd import Zstd
 from tersor.errors import FileError, FormatError, InputError
@@ -26,7 +28,7 @@ from tersor.store.directory import (
 )
 from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, from_bytes, to_bytes
 from tersor.store.layout import Item, blocks, candidates
-from tersor.store.run import Run
+from tersor.store.run import Run, afford
 from tersor.store.source import Source
 
 MAGIC = b"\x89TSR"
@@ -281,10 +283,25 @@ class Reader:
         entry, place = self._find(name)
         return from_bytes(self._run.read(place, entry.size), entry.code, entry.shape)
 
+    def tensors(self) -> dict[str, Array]:
+        """All tensors, in order; decoded by several threads; errors as `tensor`."""
+        afford(sum(self.entry(name).size for name in self.names))
+        found = {name: np.empty(self.entry(name).size, np.uint8) for name in self.names}
+        self.fill((name, data.data) for name, data in found.items())
+        arrays = {}
+        for name, data in found.items():
+            entry = self.entry(name)
+            arrays[name] = from_bytes(data.data, entry.code, entry.shape)
+        return arrays
+
     def raw(self, name: str) -> bytes:
         """The bytes of one tensor, checked; errors as `tensor`."""
         entry, place = self._find(name)
         return self._run.read(place, entry.size)
+
+    def fill(self, targets: Iterable[tuple[str, memoryview]]) -> None:
+        """Write the bytes of tensors into memory of their sizes; errors as `tensor`."""
+        self._run.fill((self._find(name)[1], target) for name, target in targets)
 
     def section(self, name: str) -> bytes:
         """One section, checked.

@@ -84,7 +84,7 @@ def to_bytes(array: Array, code: int) -> memoryview:
     return flat.astype(numpy_type(code), copy=False).view(np.uint8).data
 
 
-def from_bytes(data: bytes, code: int, shape: tuple[int, ...]) -> Array:
+def from_bytes(data: bytes | memoryview, code: int, shape: tuple[int, ...]) -> Array:
     """The inverse of `to_bytes`; the array cannot be written to.
 
     Raises:

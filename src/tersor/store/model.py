@@ -14,7 +14,7 @@ from tersor.store.container import Info, Reader, write_to
 from tersor.store.directory import Limits
 from tersor.store.elements import Array
 from tersor.store.onnx_wire import find
-from tersor.store.skeleton import SECTION_NAME, cut, join
+from tersor.store.skeleton import SECTION_NAME, cut, joined
 
 _META = "meta"
 _REMEDY = "Packed files are opened by `tersor unpack`."
@@ -64,7 +64,7 @@ def load_model(
     """
     with Reader(origin, limits) as reader:
         reader.require("model", _REMEDY)
-        return b"".join(join(reader)), _from_json(reader.section(_META))
+        return joined(reader), _from_json(reader.section(_META))
 
 
 def load_meta(origin: Origin, limits: Limits | None = None) -> dict[str, object]:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 
 from tersor.errors import FormatError
 from tersor.store.container import Reader
-from tersor.store.directory import Entry
+from tersor.store.directory import Entry, starts
 from tersor.store.layout import Item
 from tersor.store.onnx_tensor import can_be_written, initializer_head
+from tersor.store.run import assembled
 from tersor.store.varint import Cursor, varint
 
 Buffer = bytes | memoryview
@@ -64,6 +65,30 @@ def join(reader: Reader) -> Iterator[bytes]:
     Raises:
         FormatError: The skeleton does not fit the tensors, or a tensor is damaged.
     """
+    for piece in _pieces(reader):
+        yield piece if isinstance(piece, bytes) else reader.raw(piece.name)
+
+
+def joined(reader: Reader) -> bytes:
+    """The bytes of the original file, tensors decoded in place; errors as `join`."""
+    pieces = list(_pieces(reader))
+    sizes = [len(p) if isinstance(p, bytes) else p.size for p in pieces]
+
+    def fill(target: memoryview) -> None:
+        tensors = []
+        for piece, start, size in zip(pieces, starts(sizes), sizes, strict=False):
+            part = target[start : start + size]
+            if isinstance(piece, bytes):
+                part[:] = piece
+            else:
+                tensors.append((piece.name, part))
+        reader.fill(tensors)
+
+    return assembled(sum(sizes), fill)
+
+
+def _pieces(reader: Reader) -> Iterator[bytes | Entry]:
+    """Parts of the skeleton, and the tensors between them; errors as `join`."""
     cursor = Cursor(reader.section(SECTION_NAME))
     names = reader.names
     count = cursor.varint()
@@ -80,7 +105,7 @@ def join(reader: Reader) -> Iterator[bytes]:
             raise FormatError(
                 f"{name!r} has an unknown kind of hole: {kind}", offset=cursor.at
             )
-        yield reader.raw(name)
+        yield entry
     yield cursor.take(cursor.left)
 
 

@@ -88,6 +88,33 @@ def takes_or_refuses_a_changed_byte(codec: Codec) -> None:
             assert found is None or len(found) == len(data)
 
 
+def decodes_in_place_as_it_decodes(codec: Codec) -> None:
+    """Whole payloads, cut ones, longer ones and changed ones."""
+    rng = np.random.default_rng(3)
+    for data in samples():
+        payload = codec.encode(data)
+        for forged in (payload, payload[:-1], payload + b"\0", *_changed(payload, rng)):
+            wanted = decode_or_refuse(codec, forged, len(data))
+            assert decode_in_place_or_refuse(codec, forged, len(data)) == wanted
+
+
+def decode_in_place_or_refuse(codec: Codec, payload: bytes, count: int) -> bytes | None:
+    """What `decode_into` writes, or None for FormatError; any other exception passes."""
+    target = bytearray(b"\xa5" * count)
+    try:
+        codec.decode_into(payload, memoryview(target))
+    except FormatError:
+        return None
+    return bytes(target)
+
+
+def _changed(payload: bytes, rng: np.random.Generator) -> Iterator[bytes]:
+    for place in range(0, len(payload), max(1, len(payload) // 20)):
+        forged = bytearray(payload)
+        forged[place] ^= int(rng.integers(1, 256))
+        yield bytes(forged)
+
+
 def is_no_bomb(codec: Codec) -> None:
     """A payload for many bytes is refused where few belong, before memory is taken."""
     payload = codec.encode(bytes(BOMB_BYTES))
@@ -110,5 +137,6 @@ LAWS: list[Callable[[Codec], None]] = [
     finds_a_wrong_count,
     takes_or_refuses_any_bytes,
     takes_or_refuses_a_changed_byte,
+    decodes_in_place_as_it_decodes,
     is_no_bomb,
 ]

@@ -61,6 +61,68 @@ def test_mse_clips_an_outlier_and_leaves_relu_outputs_at_zero():
     assert squared_error(x, (low, high)) < squared_error(x, (0.0, 100.0))
 
 
+def divergence(x, low, high, step, levels):
+    """Of the clamped numbers and of their codes, bin by bin, as the docstring says."""
+    edges = np.arange(round(low / step), round(high / step) + 1) * step
+    bins = len(edges) - 1
+    place = [min(max(int(np.floor(v / step)) - round(low / step), 0), bins - 1) for v in x]
+    p, inside = [0] * bins, [0] * bins
+    for v, i in zip(x, place, strict=True):
+        p[i] += 1
+        inside[i] += low <= v < high
+    q = [0.0] * bins
+    for level in range(levels):
+        members = [i for i in range(bins) if i * levels // bins == level]
+        used = [i for i in members if p[i]]
+        for i in used:
+            q[i] = sum(inside[j] for j in members) / len(used)
+    return sum(
+        a / sum(p) * np.log(a / sum(p) / max(b / sum(q), 1e-9))
+        for a, b in zip(p, q, strict=True)
+        if a
+    )
+
+
+@pytest.mark.parametrize("one_sided", [True, False], ids=["relu", "two_sided"])
+def test_entropy_is_the_least_divergence_of_all_thresholds(one_sided):
+    x = np.append(normal(40_000), np.float32([7.5, 11.0]))  # outliers to clip
+    x = x[(x > 0.125) | (x < 0)]  # an empty bin at zero
+    x = np.maximum(x, np.float32(0.2 if one_sided else -1.9))
+    step = 0.125  # of 1 / 256, merged until there are 256 numbers in each bin
+    found = ranges.entropy(histogram(x), codes=(0, 31))
+    widest = int(np.ceil(x.max() / step))
+    low = np.floor(x.min() / step) * step
+    tried = {
+        t: divergence(x, max(low, -t * step), t * step, step, 32)
+        for t in range(widest, 31 if one_sided else 15, -16)  # 32 bins and more
+    }
+    best = min(tried, key=lambda t: tried[t])
+    assert found == (min(0.0, max(x.min(), -best * step)), best * step)
+    assert best < widest
+
+
+def test_entropy_does_not_mind_how_many_are_zero():
+    """Zero is exact in every range, so the zeros of a relu are no reason to clamp."""
+    x = np.abs(normal(100_000))
+    with_zeros = np.append(x, np.zeros(100_000, np.float32))
+    without = ranges.entropy(histogram(x), codes=CODES)[1]
+    assert ranges.entropy(histogram(with_zeros), codes=CODES)[1] == pytest.approx(
+        without, rel=0.1
+    )
+
+
+def test_entropy_of_few_bins_is_minmax():
+    """No threshold leaves every code a bin: nothing is known that speaks for clamping."""
+    h = Histogram()
+    h.add(np.float32([0.01, 0.02]), high=4096.0)
+    assert ranges.entropy(h, codes=(0, 8191)) == (0.0, 4096.0)
+
+
+def test_entropy_keeps_what_is_spread_evenly():
+    x = np.linspace(0.0, 8.0, 40_000, dtype=np.float32)
+    assert ranges.entropy(histogram(x), codes=CODES)[1] > 7.9
+
+
 def test_empty_histogram_is_refused():
     with pytest.raises(InputError, match="histogram must be filled"):
         ranges.minmax(Histogram())

@@ -16,7 +16,7 @@ def quantizers(network):
     return {n: m for n, m in modules if isinstance(m, ActivationQuantizer)}
 
 
-@pytest.mark.parametrize("ranges", ["minmax", "percentile", "mse"])
+@pytest.mark.parametrize("ranges", ["minmax", "percentile", "mse", "entropy"])
 def test_outputs_stay_close_on_fresh_samples(ranges):
     network = convolutional()
     result = QuantizeStatic(ranges=ranges).apply(network, samples_for(network, 64))
@@ -119,7 +119,7 @@ def test_samples_that_overflow_are_refused_by_node():
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"ranges": "max"}, "ranges must be minmax, percentile or mse"),
+        ({"ranges": "max"}, "ranges must be one of minmax, percentile, mse, entropy"),
         ({"percent": 40.0}, r"percent must be in \(50, 100\]"),
         ({"samples": 0}, "samples must be at least 1"),
     ],

@@ -5,6 +5,8 @@ needed: two neighbouring bins then become one, so no count is ever lost or moved
 bin's edge. Smallest and largest number are kept exactly.
 """
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -55,8 +57,9 @@ class Histogram:
         self.low, self.high = min(self.low, low), max(self.high, high)
         self._widen(max(-low, high))
         step = 2.0 ** (self.exponent + 1) / _BINS
-        index = np.floor(numbers.reshape(-1) / step).astype(np.int64) + _BINS // 2
-        self.counts += np.bincount(np.minimum(index, _BINS - 1), minlength=_BINS)
+        steps = np.divide(numbers.reshape(-1), step, dtype=np.float64)  # nothing underflows
+        index = np.floor(steps).astype(np.int64) + _BINS // 2
+        self.counts += np.bincount(index, minlength=_BINS)
 
     def merge(self, other: "Histogram") -> "Histogram":
         """The histogram of both streams together."""
@@ -73,7 +76,8 @@ class Histogram:
         return np.asarray((np.arange(_BINS) - _BINS // 2 + 0.5) * step, np.float64)
 
     def _widen(self, magnitude: float) -> None:
-        needed = int(np.ceil(np.log2(magnitude))) if magnitude > 0 else _LOWEST_EXPONENT
+        # the smallest e with magnitude < 2^e
+        needed = math.frexp(magnitude)[1] if magnitude > 0 else _LOWEST_EXPONENT
         if needed > self.exponent:
             self.counts = _coarser(self.counts, needed - self.exponent)
             self.exponent = needed

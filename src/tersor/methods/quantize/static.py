@@ -43,6 +43,7 @@ from tersor.network.sensitivity import layer_noise
 _NAME = "quantize.static"
 _OPS = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "addmm"}
 _CODES = (0, 255)
+_RANGES = ("minmax", "percentile", "mse", "entropy")
 _TRIED_SAMPLES = 64  # enough to tell a costly layer from a cheap one
 _BATCH = 32
 
@@ -54,22 +55,22 @@ class QuantizeStatic:
     """Run layers in eight-bit integers.
 
     Attributes:
-        ranges: How activation ranges are chosen: "minmax", "percentile" or "mse".
+        ranges: How activation ranges are chosen: "minmax", "percentile", "mse" or "entropy".
         percent: The percentile, in (50, 100]; used with ranges="percentile" only.
         samples: How many samples to look at, at most.
         min_sqnr_db: Layers go back to float until the outputs keep this signal-to-noise ratio.
         keep: Names of layers that stay float.
     """
 
-    ranges: Literal["minmax", "percentile", "mse"] = "mse"
+    ranges: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
     percent: float = 99.99
     samples: int = 512
     min_sqnr_db: float = 20.0
     keep: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.ranges not in {"minmax", "percentile", "mse"}:
-            raise InputError("ranges", got=self.ranges, allowed="minmax, percentile or mse")
+        if self.ranges not in _RANGES:
+            raise InputError("ranges", got=self.ranges, allowed="one of " + ", ".join(_RANGES))
         if not 50.0 < self.percent <= 100.0:
             raise InputError("percent", got=self.percent, allowed="in (50, 100]")
         if self.samples < 1:
@@ -137,7 +138,8 @@ class QuantizeStatic:
         elif self.ranges == "percentile":
             ends = ranges.percentile(together, percent=self.percent)
         else:
-            ends = ranges.mse(together, codes=_CODES)
+            choose = ranges.mse if self.ranges == "mse" else ranges.entropy
+            ends = choose(together, codes=_CODES)
         return scale_and_zero_point(*ends, codes=_CODES)
 
     def _too_costly(

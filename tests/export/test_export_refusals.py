@@ -55,6 +55,17 @@ def second(target, *args):
     return write
 
 
+def absent(graph, x):
+    """No index, for a dimension that is taken whole."""
+
+
+def made(shape, dtype=torch.float32):
+    """A tensor of zeros."""
+    return lambda graph, _: graph.call_function(
+        aten.full.default, (shape, 0), {"dtype": dtype}
+    )
+
+
 def halved(graph, x):
     return graph.call_function(operator.mul, (height(graph, x), 0.5))
 
@@ -75,11 +86,38 @@ CASES = {
     "decimals": (one(aten.round.decimals, "x", decimals=1), "rounds to decimals"),
     "narrow": (one(aten.narrow.default, "x", 2, 0, height), "has varying ends"),
     "index-two": (
-        one(aten.index.Tensor, "x", [cast(torch.int64), cast(torch.int64)]),
-        "indices in several dimensions",
+        one(aten.index.Tensor, "x", [absent, cast(torch.int64), cast(torch.int64)]),
+        "indices of other than the first dimensions",
+    ),
+    "scatter-more": (
+        one(aten.scatter.src, "x", 1, made([1, 2, 1, 6], torch.int64), "x"),
+        "more updates than indices",
+    ),
+    "scatter-mean": (
+        one(aten.scatter_reduce.two, "x", 1, cast(torch.int64), "x", "mean"),
+        "combines elements by mean",
+    ),
+    "index_put": (
+        one(aten.index_put.default, "x", [made([2], torch.int64)], made([])),
+        "broadcasts its values",
+    ),
+    "gru": (
+        one(
+            aten.gru.input,
+            made([5, 3, 4]),
+            made([1, 3, 2]),
+            [made([6, 4]), made([6, 2])],
+            False,
+            1,
+            0.5,
+            True,
+            False,
+            False,
+        ),
+        "in training mode",
     ),
     "pad": (one(aten.pad.default, "x", [1, 1, 0, 0], "circular"), "has mode circular"),
-    "elu": (one(aten.elu.default, "x", 1.0, 2.0), "has scales"),
+    "elu": (one(aten.elu.default, "x", 1.0, 2.0, 2.0), "scales its input"),
     "split": (one(aten.split.Tensor, "x", 2, 2), "varying number of results"),
     "chunk": (second(aten.chunk.default, 2, 2), "splits a varying size"),
     "roll": (one(aten.roll.default, "x", [1]), "rolls all dimensions"),

@@ -53,8 +53,8 @@ class _Export:
     def __init__(self, network: Network) -> None:
         self._network = network
         self._probe: Probe = probe(network)
-        self._weights = Weights(network)
-        ports = [p.name for p in (*network.inputs, *network.outputs)]
+        ports = {p.name for p in (*network.inputs, *network.outputs)}
+        self._weights = Weights(network, ports)
         self._writer = Writer({*ports, *self._weights.names()})
         self._values: dict[fx.Node, Any] = {}
 
@@ -142,7 +142,7 @@ class _Export:
     def _finish(self) -> bytes:
         w, network = self._writer, self._network
         w.prune(p.name for p in network.outputs)
-        w.expand(lambda name: self._weights.form(name, w.transposed))
+        w.expand(lambda name: self._weights.form(name, w))
         return w.serialize(network.inputs, network.outputs)
 
 

@@ -15,6 +15,7 @@ from torch import fx
 from tersor.codes.code import Code
 from tersor.errors import UnsupportedError
 from tersor.network.network import Network
+from tersor.network.operations import guess
 from tersor.network.quantizer import ActivationQuantizer
 
 # Two primes for each named dimension, all differences different. They are scaled so that
@@ -43,7 +44,9 @@ def probe(network: Network) -> Probe:
     error: UnsupportedError | None = None
     for scale in _SCALES:
         try:
-            return Probe(*(_run(network, weights, _sizes(network, i, scale)) for i in (0, 1)))
+            return Probe(
+                *(_run(network, weights, _sizes(network, i, scale), i) for i in (0, 1))
+            )
         except UnsupportedError as refused:
             error = error or refused
     assert error is not None  # noqa: S101 - the loop ran
@@ -87,7 +90,7 @@ def _weights(network: Network) -> dict[str, torch.Tensor]:
 
 
 def _run(
-    network: Network, weights: dict[str, torch.Tensor], sizes: dict[str, int]
+    network: Network, weights: dict[str, torch.Tensor], sizes: dict[str, int], number: int
 ) -> dict[fx.Node, object]:
     values: dict[fx.Node, Any] = {}
     ports = iter(network.inputs)
@@ -101,7 +104,7 @@ def _run(
         elif node.op == "call_module":
             values[node] = _module(network, node, values, weights)
         elif node.op == "call_function":
-            values[node] = _call(node, values)
+            values[node] = _call(node, values, number)
     return values
 
 
@@ -162,11 +165,14 @@ def _known(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
     return x if alike else None
 
 
-def _call(node: fx.Node, values: dict[fx.Node, Any]) -> Any:
+def _call(node: fx.Node, values: dict[fx.Node, Any], number: int) -> Any:
     known = _known(node, values)
     if known is not None:
         return known
     args: Any = fx.map_arg(node.args, lambda n: values[n])
+    made_up = guess(node.target, args, number)
+    if made_up is not None:
+        return made_up
     kwargs: dict[str, Any] = dict(fx.map_arg(node.kwargs, lambda n: values[n]))
     target: Any = node.target
     if target in _RESHAPES:  # strides of empty tensors may differ from the true ones

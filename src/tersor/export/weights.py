@@ -6,25 +6,29 @@ import numpy as np
 from torch import fx
 
 from tersor.codes.code import Code, OnnxForm, OnnxNode
-from tersor.export.writer import Array, element_type
+from tersor.export.writer import Array, Writer, element_type
 from tersor.network.network import Network
 
 
 class Weights:
     """The weights that the graph of a network reads.
 
-    A tensor that stands under two names is written once, under the first.
+    A tensor that stands under two names is written once, under the first; one that is called
+    like an input or output gets "_" at its end.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, ports: Container[str] = ()) -> None:
         self._network = network
+        self._path: dict[str, str] = {}
         self._first: dict[str, str] = {}
         self._users: dict[str, int] = {}
         seen: dict[int, str] = {}
         for node in network.graph.nodes:
             if node.op == "get_attr" or self._is_code(node):
                 path = str(node.target)
-                first = seen.setdefault(id(self._held(path)), path)
+                name = path + "_" if path in ports else path
+                first = seen.setdefault(id(self._find(path)), name)
+                self._path.setdefault(first, path)
                 self._first[path] = first
                 self._users[first] = self._users.get(first, 0) + len(node.users)
 
@@ -40,27 +44,31 @@ class Weights:
         """How many nodes read it."""
         return self._users[name]
 
-    def form(self, name: str, transposed: Container[str]) -> OnnxForm | None:
+    def form(self, name: str, w: Writer) -> OnnxForm | None:
         """The form of the weight of that name; None if it is not a weight.
 
         Args:
             name: Any name of a value in the file.
-            transposed: Names of matrices to be stored with rows and columns exchanged.
+            w: The file, which knows the weights that are stored in another order.
         """
         if name not in self._users:
             return None
-        held = self._held(name)
+        held, order = self._find(self._path[name]), w.gates.get(name)
         if isinstance(held, Code):
             form = held.to_onnx(name)
-            return _transpose_form(form) if name in transposed else form
-        tensor = self._network.tensor(name).detach()
+            if order is not None:
+                return _gates_form(form, order)
+            return _transpose_form(form) if name in w.transposed else form
+        tensor = self._network.tensor(self._path[name]).detach()
         element_type(tensor.dtype)
         array: Array = tensor.cpu().numpy()
-        if name in transposed:
+        if order is not None:
+            array = _reordered(array, order)[None]
+        if name in w.transposed:
             array = np.ascontiguousarray(array.T)
         return OnnxForm({name: array}, (), name)
 
-    def _held(self, path: str) -> object:
+    def _find(self, path: str) -> object:
         owner, _, leaf = path.rpartition(".")
         return getattr(self._network.module.get_submodule(owner), leaf)
 
@@ -87,6 +95,46 @@ def _transpose_form(form: OnnxForm) -> OnnxForm:
         attributes["axis"] = 1 - axis % 2
     changed = OnnxNode(node.op, node.inputs, node.outputs, attributes)
     return OnnxForm(arrays, (changed,), form.output)
+
+
+def _reordered(array: Array, order: tuple[int, ...]) -> Array:
+    """Equal parts of the first dimension in another order."""
+    parts = np.split(array, len(order))
+    return np.concatenate([parts[i] for i in order])
+
+
+def _gates_form(form: OnnxForm, order: tuple[int, ...]) -> OnnxForm:
+    """The form of gates in another order, with a first dimension of 1, by stored integers."""
+    node = form.nodes[0] if len(form.nodes) == 1 else None
+    codes = form.initializers.get(node.inputs[0]) if node else None
+    if node is None or node.op != "DequantizeLinear" or codes is None:
+        return _gates_by_nodes(form, order)
+    arrays = {**form.initializers, node.inputs[0]: _reordered(codes, order)[None]}
+    attributes = dict(node.attributes)
+    axis = attributes.get("axis", 1)
+    if form.initializers[node.inputs[1]].ndim == 1 and isinstance(axis, int):
+        attributes["axis"] = axis % codes.ndim + 1
+        if attributes["axis"] == 1:
+            for name in node.inputs[1:]:
+                arrays[name] = _reordered(form.initializers[name], order)
+    changed = OnnxNode(node.op, node.inputs, node.outputs, attributes)
+    return OnnxForm(arrays, (changed,), form.output)
+
+
+def _gates_by_nodes(form: OnnxForm, order: tuple[int, ...]) -> OnnxForm:
+    whole = f"{form.output}.gates"
+    nodes = [_rename(n, form.output, whole) for n in form.nodes]
+    arrays = {whole if k == form.output else k: v for k, v in form.initializers.items()}
+    axis = f"{form.output}.axis"
+    arrays[axis] = np.array([0])
+    parts = tuple(f"{whole}.{i}" for i in range(len(order)))
+    joined = f"{whole}.joined"
+    nodes += [
+        OnnxNode("Split", (whole,), parts, {"axis": 0}),
+        OnnxNode("Concat", tuple(parts[i] for i in order), (joined,), {"axis": 0}),
+        OnnxNode("Unsqueeze", (joined, axis), (form.output,), {}),
+    ]
+    return OnnxForm(arrays, tuple(nodes), form.output)
 
 
 def _rename(node: OnnxNode, old: str, new: str) -> OnnxNode:

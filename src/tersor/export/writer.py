@@ -35,6 +35,9 @@ ELEMENT_TYPES = {
     torch.int32: TensorProto.INT32,
     torch.int64: TensorProto.INT64,
     torch.uint8: TensorProto.UINT8,
+    torch.uint16: TensorProto.UINT16,
+    torch.uint32: TensorProto.UINT32,
+    torch.uint64: TensorProto.UINT64,
     torch.bool: TensorProto.BOOL,
 }
 
@@ -82,11 +85,14 @@ class Writer:
     Attributes:
         nodes: What was written so far, in order of execution.
         transposed: Weights to be stored with rows and columns exchanged.
+        gates: Weights of recurrent layers to be stored as ONNX has them, and the order of
+            the gates there.
     """
 
     def __init__(self, taken: Iterable[str]) -> None:
         self.nodes: list[Node] = []
         self.transposed: set[str] = set()
+        self.gates: dict[str, tuple[int, ...]] = {}
         self._taken = set(taken)
         self._scope, self._start = "graph", 0
         self._initializers: dict[str, Array] = {}

@@ -247,6 +247,8 @@ def gru(
 def guess(target: object, args: Any, run: int) -> Any:
     """A result whose size depends on values, as empty tensors; None for other operations.
 
+    Recurrent layers are known here, too: torch would take a step for each of the sequence.
+
     Args:
         target: The operation.
         args: Its arguments; tensors on the "meta" device.
@@ -254,6 +256,21 @@ def guess(target: object, args: Any, run: int) -> Any:
     """
     shape_of = _GUESSES.get(target)
     return None if shape_of is None else shape_of(_COUNTS[run % 2], *args)
+
+
+def _layers(_: int, x: torch.Tensor, state: Any, weights: Any, *rest: Any) -> Any:
+    """The results of stacked recurrent layers; None where the shapes do not fit."""
+    has_biases, count, _, _, both, batch_first = rest
+    states = state if isinstance(state, list | tuple) else [state]
+    if x.ndim != 3 or len(weights) != (2 + 2 * has_biases) * count * (1 + both):
+        return None
+    batch, width = x.shape[0 if batch_first else 1], weights[0].shape[-1]
+    shape = (count * (1 + both), batch, weights[1].shape[-1])
+    if x.shape[2] != width or any(tuple(s.shape) != shape for s in states):
+        return None
+    return x.new_empty(*x.shape[:2], shape[2] * (1 + both)), *(
+        s.new_empty(shape) for s in states
+    )
 
 
 def _empty(*shape: int, dtype: torch.dtype = torch.int64) -> torch.Tensor:
@@ -278,6 +295,10 @@ def _meta_roi_align(
 
 
 _GUESSES: dict[object, Callable[..., Any]] = {
+    torch.ops.aten.gru.input: _layers,
+    torch.ops.aten.lstm.input: _layers,
+    torch.ops.aten.rnn_relu.input: _layers,
+    torch.ops.aten.rnn_tanh.input: _layers,
     torch.ops.aten.nonzero.default: lambda count, x: _empty(count, x.ndim),
     torch.ops.tersor.non_max_suppression.default: lambda count, *_: _empty(count, 3),
     torch.ops.tersor.unique.default: _guess_unique,

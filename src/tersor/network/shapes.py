@@ -12,6 +12,7 @@ from torch import fx
 from tersor.codes.code import Code
 from tersor.errors import UnsupportedError
 from tersor.network.network import Network
+from tersor.network.operations import guess
 from tersor.network.quantizer import ActivationQuantizer
 
 Shape = tuple[int, ...]
@@ -77,6 +78,9 @@ class _Propagation(fx.Interpreter):
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         if target in _RESHAPES:  # strides of empty tensors may differ from the true ones
             target = torch.ops.aten.reshape.default
+        known = guess(target, args, 0)
+        if known is not None:
+            return known
         if isinstance(target, torch._ops.OpOverload):
             args, kwargs = _on_meta(target, args, kwargs)
         return super().call_function(target, args, kwargs)

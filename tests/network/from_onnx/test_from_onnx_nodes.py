@@ -1,7 +1,13 @@
 """The node tests that the onnx package ships are the judge of the importer."""
 
+import numpy as np
+import onnxruntime
 import pytest
 from node_cases import collect, is_known, outcome, summary
+
+from tersor.errors import UnsupportedError
+from tersor.export import by_torch
+from tersor.export.onnx import to_onnx
 
 # What the reader refuses on purpose, by the words of its message.
 REFUSED = (
@@ -41,3 +47,60 @@ def test_nearly_all_node_tests_of_known_operators_pass(outcomes):
     passed = [o for o in known if not o.refused and not o.failed]
     assert len(passed) >= 0.85 * len(known)
     assert len(passed) >= 1150
+
+
+def by_runtime(data, feeds):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(data, options)
+    return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+
+
+def one_per_kind(outcomes):
+    """The first case that passed for each set of operators and each type of input."""
+    chosen = {}
+    for found in outcomes:
+        if found.network is not None and not found.failed:
+            kinds = [n.op_type for n in found.case.model.graph.node]
+            types = [p.dtype for p in found.network.inputs]
+            chosen.setdefault((tuple(kinds), tuple(types)), found)
+    return list(chosen.values())
+
+
+# At the opset that is written, ONNX lacks these, or ONNX Runtime does.
+NOT_WRITTEN = {"BitCast", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"}
+
+
+def test_what_was_read_is_exported_to_the_same_results(outcomes, monkeypatch, tell):
+    def refuse(_, lacking):
+        raise lacking
+
+    monkeypatch.setattr(by_torch, "to_onnx", refuse)
+    compared, not_written = 0, set()
+    for found in one_per_kind(outcomes):
+        arrays = found.case.data_sets[0][0]
+        names = [i.name for i in found.case.model.graph.input]
+        feeds = {n: np.asarray(a) for n, a in zip(names, arrays, strict=True)}
+        try:
+            by_runtime(found.case.model.SerializeToString(), feeds)
+        except Exception:  # noqa: BLE001, S112 - ONNX Runtime cannot run the original
+            continue
+        try:
+            data = to_onnx(found.network)
+        except UnsupportedError:
+            not_written |= {n.op_type for n in found.case.model.graph.node}
+            continue
+        compared += 1
+        for got, wanted in zip(
+            by_runtime(data, feeds), found.case.data_sets[0][1], strict=True
+        ):
+            assert (got.dtype, got.shape) == (wanted.dtype, wanted.shape), found.case.name
+            rtol = max(found.case.rtol, 2.0**-9 if wanted.dtype == np.float16 else 0)
+            np.testing.assert_allclose(
+                got, wanted, rtol=rtol, atol=1e-5, err_msg=found.case.name
+            )
+    tell(f"ONNX node tests, one of each kind: {compared} exported to the same results")
+    assert not_written == NOT_WRITTEN
+    assert compared >= 280

@@ -16,9 +16,11 @@ from tersor.export.operators import (
     normalization,
     nothing,
     pooling,
+    recurrent,
     reduction,
     reshaping,
     resizing,
+    scattering,
     sizes,
     unary,
 )
@@ -39,9 +41,11 @@ OPERATORS: dict[str, Operator] = {
     **normalization.OPERATORS,
     **nothing.OPERATORS,
     **pooling.OPERATORS,
+    **recurrent.OPERATORS,
     **reduction.OPERATORS,
     **reshaping.OPERATORS,
     **resizing.OPERATORS,
+    **scattering.OPERATORS,
     **sizes.OPERATORS,
     **unary.OPERATORS,
 }

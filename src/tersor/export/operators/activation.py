@@ -51,9 +51,12 @@ def with_alpha(op: str, name: str) -> Write:
 
 def elu(w: Writer, call: Call) -> str:
     """Scale * x where x > 0, else scale * alpha * (exp(input_scale * x) - 1)."""
-    if call.number("scale") == 1 and call.number("input_scale") == 1:
-        return w.node("Elu", call.x.name, alpha=float(call.number("alpha")))
-    return call.fail("has scales")
+    alpha, scale = float(call.number("alpha")), float(call.number("scale"))
+    if call.number("input_scale") != 1:
+        call.fail("scales its input")
+    if scale == 1:
+        return w.node("Elu", call.x.name, alpha=alpha)
+    return w.node("Selu", call.x.name, alpha=alpha, gamma=scale)
 
 
 def prelu(w: Writer, call: Call) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 
 from tersor.export.call import Call, Size
+from tersor.export.operators.scattering import index_many
 from tersor.export.writer import LARGEST_INT, Writer
 
 Write = Callable[[Writer, Call], object]
@@ -54,12 +55,12 @@ def index_select(w: Writer, call: Call) -> str:
 
 
 def index(w: Writer, call: Call) -> str:
-    """Elements by one tensor of indices, in one dimension."""
+    """Elements by tensors of indices, in one dimension or in the first ones."""
     indices = call.get("indices")
     assert isinstance(indices, (list, tuple))  # noqa: S101 - the schema says so
     given = [i for i, found in enumerate(indices) if found is not None]
     if len(given) != 1:
-        call.fail("takes indices in several dimensions")
+        return index_many(w, call)
     found = indices[given[0]]
     if found.dtype == torch.bool:
         call.fail("selects by truth values")

@@ -32,7 +32,12 @@ def reduce(op: str) -> Write:
 
     def write(w: Writer, call: Call) -> str:
         x, axes = operand(w, call), axes_of(call)
-        return w.node(op, x, axes=axes, keepdims=kept(call)) if axes else x
+        if not axes:
+            return x
+        if call.result.dtype != torch.bool:
+            return w.node(op, x, axes=axes, keepdims=kept(call))
+        number = w.cast(x, torch.int32)
+        return w.cast(w.node(op, number, axes=axes, keepdims=kept(call)), torch.bool)
 
     return write
 

@@ -149,7 +149,9 @@ def _pad_by_content(
 ) -> Value:
     rank = op.rank(x)
     spatial = pairs[2:]
-    if 3 <= rank <= 5 and all(pair == (0, 0) for pair in pairs[:2]) and not _cuts(spatial):
+    listed = mode == "wrap" and None not in op.shape(x)  # torch.onnx cannot write it else
+    plain = 3 <= rank <= 5 and not listed and not _cuts(spatial)
+    if plain and all(pair == (0, 0) for pair in pairs[:2]):
         sides = [side for pair in reversed(spatial) for side in pair]
         with contextlib.suppress(MisfitError):  # wider than torch allows
             return op.call(aten.pad.default, x, sides, _MODES[mode])

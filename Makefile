@@ -10,7 +10,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint constraints.txt --editable '.[openvino,export,demo,images,dev]'
+		--constraint constraints.txt --editable '.[openvino,export,demo,images,text,dev]'
 	touch $@
 
 test: setup

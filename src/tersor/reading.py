@@ -3,7 +3,7 @@
 .onnx                    an ONNX file
 .pt2                     a file of torch.export.save
 .tsr                     a file of Tersor
-package.module:callable  returns an `nn.Module` and its example inputs
+package.module:callable  returns an `nn.Module` and its example inputs, or a `Network`
 """
 
 from dataclasses import dataclass
@@ -66,7 +66,13 @@ def _called(spec: str) -> Network:
     from torch import nn
 
     made = call(spec)
+    if isinstance(made, Network):
+        return made
     if not (isinstance(made, tuple) and len(made) == 2 and isinstance(made[0], nn.Module)):
         got = type(made).__name__
-        raise InputError(spec, got=got, allowed="a callable that returns (module, inputs)")
+        raise InputError(
+            spec,
+            got=got,
+            allowed="a callable that returns (module, inputs), or what tersor.capture returns",
+        )
     return capture(made[0], made[1])

@@ -12,8 +12,10 @@ from tersor.choosing import contest, entry
 from tersor.choosing.contest import Terms, hold
 from tersor.choosing.judge import Judge
 from tersor.choosing.program import ORIGINAL, Program, forms
+from tersor.data.check import fit
+from tersor.data.lazy import lazy
 from tersor.data.samples import Samples
-from tersor.errors import EngineError, InputError
+from tersor.errors import DataError, EngineError, InputError
 from tersor.export.onnx import to_onnx
 from tersor.measure import Timing
 from tersor.methods.quantize.static import QuantizeStatic
@@ -196,3 +198,13 @@ def test_labels_count(programs, times):
     outcome = hold(programs[0], programs[1], one, terms())
     assert outcome.winner.verdict.metric == "top1"
     assert outcome.winner.verdict.original.value == 1.0
+
+
+@pytest.mark.usefixtures("times")
+def test_samples_that_cannot_be_read_are_no_fault_of_an_entry(programs):
+    broken = np.asarray(SAMPLES.inputs["x"]).copy()
+    broken[-1] = np.nan
+    late = fit(Samples({"x": lazy(broken)}), [("x", ("n", *broken.shape[1:]), "float32")])
+    reader = Judge(Reference(NET.run, late), late, None, 100.0, 64)
+    with pytest.raises(DataError, match="holds nan in sample 63"):
+        hold(programs[0], programs[1], reader, terms())

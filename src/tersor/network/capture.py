@@ -1,32 +1,39 @@
 """From an `nn.Module`, or a file that torch.export.save wrote, to a Network.
 
 `torch.export` runs the module once in evaluation mode and writes down its operations. The
-first axis of every input is the batch and may vary afterwards, if the module allows it.
+first axis of every input is the batch and may vary afterwards, if the module allows it; so
+may the length of token sequences, and what the user names. What was asked of the module in
+vain is in the network's notes.
+
 Inputs and outputs that are nested (dicts, tuples, dataclasses) become a flat list, with
 names from arguments, keys and fields, dotted where they are nested.
 """
 
 import inspect
-import io
-import logging
-import traceback
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
-from torch.export import Dim, ExportedProgram
+from torch import fx, nn
+from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
 from tersor.errors import InputError, ModelError
-from tersor.network.exported import network_of, user_inputs, user_outputs
-from tersor.network.network import Network
+from tersor.network.example import (
+    Feed,
+    feed_of,
+    plain,
+    rehearse,
+    tensors_of,
+    with_other_batch,
+)
+from tersor.network.exported import fixed_size, network_of, user_inputs, user_outputs
+from tersor.network.network import Network, Note
+from tersor.network.tracing import Axis, Dynamic, axes_of, quiet, trace
 
 Example = torch.Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
-Feed = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def capture(
@@ -34,37 +41,53 @@ def capture(
     example_inputs: Example,
     *,
     dynamic_batch: bool = True,
+    dynamic: Dynamic | None = None,
     input_names: Sequence[str] | None = None,
     output_names: Sequence[str] | None = None,
 ) -> Network:
     """The network that computes what `module` computes in evaluation mode.
 
-    Weights are copied: the module and its training flags stay as they are.
+    Weights are copied: the module and its training flags stay as they are. Half precision
+    becomes float32, and what lies on another device is copied to the CPU.
 
     Args:
         module: Any module that torch.export can trace.
         example_inputs: One tensor, a tuple of positional arguments, or a dict of keyword
             arguments; numbers, None and nested containers are allowed. Everything but the
             tensors becomes fixed.
-        dynamic_batch: Whether the first axis of every tensor may vary. Where the module does
-            not allow it, the sizes of the example become fixed.
+        dynamic_batch: Whether the first axis of every tensor may vary that is as long as
+            that of the first tensor. Where the module does not allow it, the sizes of the
+            example become fixed.
+        dynamic: Further axes that must be able to vary, by input and axis, with a name for
+            the size, as in {"input_ids": {1: "tokens"}}. By default, the second axis of
+            integers and booleans of rank 2 (token ids, masks) varies if the module allows it;
+            {} keeps all but the batch fixed.
         input_names: Names for the tensors, in order, in place of the arguments' names.
         output_names: Names for the results, in order.
 
     Raises:
-        ModelError: torch.export refuses the module, or it is no function of its inputs.
+        ModelError: The module fails on the example, torch.export refuses it, it is no
+            function of its inputs, or it fixes an axis of `dynamic`.
         UnsupportedError: It holds an operation that is no plain tensor operation.
-        InputError: There are no tensors, or too few or too many names.
+        InputError: There are no tensors, too few or too many names, or `dynamic` names what
+            is not there.
     """
-    feed = _feed(example_inputs)
-    tensors = [leaf for leaf in pytree.tree_leaves(feed) if isinstance(leaf, torch.Tensor)]
-    if not tensors:
+    feed = feed_of(example_inputs)
+    if not tensors_of(feed):
         raise InputError("example_inputs", got=example_inputs, allowed="or hold a tensor")
-    with _evaluating(module), _quiet(), torch.no_grad():
-        program = _export(module, feed, dynamic=dynamic_batch)
-        inputs = _chosen("input_names", input_names, _input_names(module, feed))
-        outputs = _chosen("output_names", output_names, _output_names(program))
-        return network_of(program, *_unique(inputs, outputs))
+    inputs = _chosen("input_names", input_names, _input_names(module, feed))
+    axes = axes_of(feed, inputs, batch=dynamic_batch, dynamic=dynamic)
+    with quiet(), torch.no_grad():
+        module, feed, done = plain(module, feed)
+        with _evaluating(module):
+            rehearse(module, feed)
+            program = trace(module, _traced_example(module, feed, axes), axes)
+        names = _chosen("output_names", output_names, _output_names(program))
+        inputs, outputs = _unique(inputs, names)
+        called, fixed = _sizes(program, axes, inputs)
+        network = network_of(program, inputs, outputs, called)
+    told = [Note(type(module).__name__, "capture", done=True, text=text) for text in done]
+    return network.with_notes(*told, *fixed)
 
 
 def load_pt2(path: str | Path) -> Network:
@@ -79,18 +102,10 @@ def load_pt2(path: str | Path) -> Network:
     """
     from tersor.network.archive import read_program
 
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         program = read_program(Path(path))
         names = _unique(user_inputs(program), _output_names(program))
         return network_of(program, *names)
-
-
-def _feed(example: Example) -> Feed:
-    if isinstance(example, dict):
-        return (), dict(example)
-    if isinstance(example, tuple | list):
-        return tuple(example), {}
-    return (example,), {}
 
 
 @contextmanager
@@ -105,70 +120,45 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = flag
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No warnings, log lines and prints of torch, whose errors reach the user as ours."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    nowhere = io.StringIO()
-    try:
-        with warnings.catch_warnings(), redirect_stdout(nowhere), redirect_stderr(nowhere):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _export(module: nn.Module, feed: Feed, *, dynamic: bool) -> ExportedProgram:
-    """Trace with a varying batch, else with the sizes of the example."""
-    if dynamic:
-        args, kwargs = _at_least_two(feed)
-        batch = Dim("batch")
-        varying = pytree.tree_map(lambda leaf: _varying(leaf, batch), (args, kwargs))
-        shapes = varying[0] if not kwargs else varying[1]
-        try:
-            return torch.export.export(module, args, kwargs, dynamic_shapes=shapes)
-        except Exception:  # noqa: BLE001, S110 - torch raises anything; the next try tells
-            pass
-    args, kwargs = feed
-    try:
-        return torch.export.export(module, args, kwargs)
-    except Exception as error:
-        raise ModelError(type(module).__name__, _complaint(error), _REMEDY) from error
-
-
-_REMEDY = "torch.export must be able to trace the model: see the line named, or give ONNX."
-
-
-def _varying(leaf: Any, batch: Any) -> Any:
-    is_batched = isinstance(leaf, torch.Tensor) and leaf.ndim > 0
-    return {0: batch} if is_batched else None
-
-
-def _at_least_two(feed: Feed) -> Feed:
-    """The example with a batch of one repeated: torch.export takes a size of 1 for fixed."""
-    leaves, spec = pytree.tree_flatten(feed)
-    sizes = {x.shape[0] for x in leaves if isinstance(x, torch.Tensor) and x.ndim}
-    if sizes != {1}:
+def _traced_example(module: nn.Module, feed: Feed, axes: Sequence[Axis]) -> Feed:
+    """The example, with another batch if it may vary and the module runs on it."""
+    if not any(axis.axis == 0 for axis in axes):
         return feed
-    doubled = [
-        torch.cat([x, x]) if isinstance(x, torch.Tensor) and x.ndim else x for x in leaves
-    ]
-    repeated: Feed = pytree.tree_unflatten(doubled, spec)
-    return repeated
+    other = with_other_batch(feed)
+    try:
+        rehearse(module, other)
+    except ModelError:
+        return feed
+    return other
 
 
-def _complaint(error: Exception) -> str:
-    """The first line of what torch says, and where in the user's code."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0].rstrip(".") if lines else type(error).__name__
-    own = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if "/torch/" not in frame.filename and frame.filename != __file__
-    ]
-    place = f" (at {own[-1].filename}:{own[-1].lineno})" if own else ""
-    return f"cannot be traced: {type(error).__name__}: {text}{place}"
+def _sizes(
+    program: ExportedProgram, axes: Sequence[Axis], names: Sequence[str]
+) -> tuple[dict[str, str], list[Note]]:
+    """The names of torch's symbols, and a note for each axis that came out fixed.
+
+    Raises:
+        ModelError: The user asked for such an axis.
+    """
+    called: dict[str, str] = {}
+    fixed: list[Note] = []
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    given: list[fx.Node] = [nodes[name] for name in user_inputs(program)]
+    for axis in axes:
+        size = given[axis.tensor].meta["val"].shape[axis.axis]
+        name = names[axis.tensor]
+        if fixed_size(size) is None:
+            called.setdefault(str(size.node.expr), axis.name)
+        elif axis.asked:
+            raise ModelError(
+                name,
+                f"cannot vary in axis {axis.axis}: the model fixes it at {size}",
+                "Leave it out of `dynamic`, or change what fixes it.",
+            )
+        else:
+            text = f"the model fixes axis {axis.axis} ({axis.name}) at {size}"
+            fixed.append(Note(name, "capture", done=False, text=text))
+    return called, fixed
 
 
 def _input_names(module: nn.Module, feed: Feed) -> list[str]:

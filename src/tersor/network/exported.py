@@ -2,7 +2,7 @@
 
 import operator
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,7 +31,10 @@ _WHOLE = torch.iinfo(torch.int64).max
 
 
 def network_of(
-    program: ExportedProgram, inputs: Sequence[str], outputs: Sequence[str]
+    program: ExportedProgram,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    sizes: Mapping[str, str] | None = None,
 ) -> Network:
     """The network that computes what `program` does.
 
@@ -39,6 +42,7 @@ def network_of(
         program: What torch.export gives, of any dialect.
         inputs: Names for the inputs that are tensors, in order.
         outputs: Names for the outputs that are tensors, in order.
+        sizes: Names for torch's symbols of sizes that vary; by default see `_Dimensions`.
 
     Raises:
         ModelError: The program keeps a state, or returns something else than tensors.
@@ -52,7 +56,7 @@ def network_of(
     _refuse(program, graph)
     for node in graph.nodes:
         _compose(node)
-    return _Builder(program, graph).network(inputs, outputs)
+    return _Builder(program, graph).network(inputs, outputs, _Dimensions(dict(sizes or {})))
 
 
 def _copied(graph: fx.Graph) -> fx.Graph:
@@ -168,7 +172,9 @@ class _Builder:
     clones: dict[int, str] = field(default_factory=dict)
     stored: dict[fx.Node, str] = field(default_factory=dict)
 
-    def network(self, inputs: Sequence[str], outputs: Sequence[str]) -> Network:
+    def network(
+        self, inputs: Sequence[str], outputs: Sequence[str], dimensions: "_Dimensions"
+    ) -> Network:
         """The finished network."""
         signature = self.program.graph_signature
         old = [n for n in self.old.nodes if n.op == "placeholder"]
@@ -186,7 +192,6 @@ class _Builder:
         self.graph.output(tuple(self.made[r] for r in results))
         module = fx.GraphModule(self.root, self.graph, class_name="Workshop")
         module.graph.lint()
-        dimensions = _Dimensions()
         return Network(
             module.train(mode=False),
             tuple(dimensions.port(n, g) for n, g in zip(inputs, given, strict=True)),
@@ -294,6 +299,13 @@ def _identifier(name: str) -> str:
     return word if word[:1].isalpha() else f"input_{word}"
 
 
+def fixed_size(size: Any) -> int | None:
+    """A size of torch's as a number, if it cannot vary."""
+    if isinstance(size, int):
+        return size
+    return int(size) if size.node.expr.is_number else None
+
+
 @dataclass
 class _Dimensions:
     """Names for the sizes that vary: "batch" for the first axis, else input and axis."""
@@ -312,8 +324,9 @@ class _Dimensions:
         return Port(name, shape, dtype)
 
     def _size(self, port: str, axis: int, size: Any) -> Dimension:
-        if isinstance(size, int):
-            return size
+        known = fixed_size(size)
+        if known is not None:
+            return known
         expression = str(size.node.expr)
         if re.fullmatch(r"[A-Za-z_]\w*", expression):
             first = axis == 0 and "batch" not in self.names.values()

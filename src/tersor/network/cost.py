@@ -62,7 +62,7 @@ class Cost:
 
 
 def cost(network: Network) -> Cost:
-    """The cost of `network` for one sample.
+    """The cost of `network` for one sample; of token sequences that vary, for one token.
 
     Raises:
         UnsupportedError: A value's size depends on other values.

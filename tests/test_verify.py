@@ -49,6 +49,23 @@ def test_verdict_equals_its_definition_whatever_the_batches(batch_size):
     assert verdict.original.value == 1.0
 
 
+def test_the_cases_are_the_worst_samples_with_labels_and_answers():
+    wanted, found = X @ W, X @ W.round()
+    cases = compare(original, noisy, SAMPLES, batch_size=7).cases
+    ratio = ((found.astype(float) - wanted) ** 2).sum(1) / (wanted.astype(float) ** 2).sum(1)
+    changed = wanted.argmax(1) != found.argmax(1)
+    order = sorted(range(N), key=lambda i: (not changed[i], -ratio[i]))
+    assert [c.index for c in cases] == order[: len(cases)]
+    assert len(cases) == 12
+    first = cases[0]
+    assert first.ratio == pytest.approx(ratio[order[0]])
+    assert first.label == first.before.label == SAMPLES.labels[order[0]]
+    assert first.after.label == found[order[0]].argmax()
+    lead = np.sort(wanted[order[0]])
+    assert first.before.margin == pytest.approx(lead[-1] - lead[-2])
+    assert "cases" not in compare(original, noisy, SAMPLES).to_dict()
+
+
 def test_drop_has_the_interval_of_paired_proportions():
     verdict = compare(original, noisy, SAMPLES)
     lost = int(((X @ W.round()).argmax(1) != SAMPLES.labels).sum())
@@ -58,6 +75,7 @@ def test_drop_has_the_interval_of_paired_proportions():
 
 def test_identical_models_lose_exactly_nothing():
     verdict = compare(original, original, SAMPLES)
+    assert verdict.cases == ()
     assert verdict.drop.value == 0.0
     assert verdict.agreement == 1.0
     assert verdict.sqnr_db == {"y": math.inf}

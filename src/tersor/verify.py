@@ -10,12 +10,13 @@ proportions, Student's for means.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tersor.arrays.cases import Case, Cases
 from tersor.arrays.intervals import paired_mean, paired_proportions, wilson
 from tersor.arrays.noise import Noise, Worst
 from tersor.data.samples import Batch, Samples
@@ -55,6 +56,7 @@ class Verdict:
         noise_rms: Root mean square of the difference by output.
         worst: Where the relative difference is largest; None if nothing differs.
         max_abs_error: The largest difference of one element.
+        cases: The samples that differ most; see `arrays.cases`.
     """
 
     samples: int
@@ -68,10 +70,12 @@ class Verdict:
     noise_rms: dict[str, float]
     worst: Worst | None
     max_abs_error: float
+    cases: tuple[Case, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it: what is not finite becomes None."""
-        found: dict[str, Any] = _finite(asdict(self))
+        """As JSON holds it, without the cases: what is not finite becomes None."""
+        found: dict[str, Any] = _finite(asdict(replace(self, cases=())))
+        del found["cases"]
         return found
 
 
@@ -162,6 +166,7 @@ class _Tally:
 
     metric: Metric
     errors: Noise = field(default_factory=Noise)
+    cases: Cases = field(default_factory=Cases)
     before: list[NDArray[np.float64]] = field(default_factory=list)
     after: list[NDArray[np.float64]] = field(default_factory=list)
     same: int | None = 0
@@ -171,12 +176,14 @@ class _Tally:
         self.before.append(self.metric.score(wanted, batch.labels, wanted))
         self.after.append(self.metric.score(found, batch.labels, wanted))
         first = next(iter(wanted))
-        if self.same is not None and is_class_like(wanted[first]):
-            equal = wanted[first].argmax(axis=1) == found[first].argmax(axis=1)
+        scores = (wanted[first], found[first]) if is_class_like(wanted[first]) else None
+        if self.same is not None and scores is not None:
+            equal = scores[0].argmax(axis=1) == scores[1].argmax(axis=1)
             self.same += int(np.count_nonzero(equal))
         else:
             self.same = None
-        self.errors.add(batch.start, wanted, found)
+        ratios = self.errors.add(batch.start, wanted, found)
+        self.cases.add(batch.start, ratios, batch.labels, scores)
 
     def verdict(self) -> Verdict:
         """What the sums show."""
@@ -201,6 +208,7 @@ class _Tally:
             noise_rms={name: errors.rms(name) for name in errors.signal},
             worst=errors.worst(),
             max_abs_error=errors.largest,
+            cases=tuple(self.cases.worst()),
         )
 
 

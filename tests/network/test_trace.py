@@ -14,6 +14,7 @@ from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.network import trace as trace_module
 from tersor.network.fold import fold_batch_norm
 from tersor.network.network import Port
+from tersor.network.quantizer import without_roundings
 from tersor.network.trace import MOST_SAMPLES, trace
 from tersor.testing import networks
 
@@ -150,6 +151,14 @@ def test_weights_alone_add_noise_at_their_layers():
     points = trace(NET, QuantizeWeights().apply(NET), SAMPLES)
     assert {p.kind for p in points} == {"layer"}
     assert all(20 < p.sqnr_db < 80 for p in points)
+
+
+def test_without_roundings_only_the_weights_make_noise():
+    bare = without_roundings(INT8)
+    assert all(not (n.op == "call_module" and n.args) for n in bare.graph.nodes)
+    assert {p.kind for p in trace(NET, bare, SAMPLES)} == {"layer"}
+    assert trace(NET, bare, SAMPLES)[-1].sqnr_db > trace(NET, INT8, SAMPLES)[-1].sqnr_db
+    assert [n.name for n in INT8.graph.nodes if n.op == "call_module" and n.args]  # kept
 
 
 def test_no_value_outlives_its_last_reader(monkeypatch):

@@ -39,8 +39,15 @@ class Noise:
     relative: dict[str, tuple[float, int]] = field(default_factory=dict)
     largest: float = 0.0
 
-    def add(self, start: int, wanted: Mapping[str, Array], found: Mapping[str, Array]) -> None:
-        """Take in a batch whose first sample has the index `start`."""
+    def add(
+        self, start: int, wanted: Mapping[str, Array], found: Mapping[str, Array]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Take in a batch whose first sample has the index `start`.
+
+        Returns:
+            Noise / signal of each sample, by output: (n,).
+        """
+        ratios = {}
         for name, array in wanted.items():
             exact = np.asarray(array, dtype=np.float64).reshape(len(array), -1)
             error = np.asarray(found[name], dtype=np.float64).reshape(exact.shape) - exact
@@ -51,13 +58,15 @@ class Noise:
             self.largest = max(self.largest, float(np.abs(error).max(initial=0.0)))
             with np.errstate(divide="ignore"):
                 relative = np.divide(noise, signal, out=np.zeros_like(noise), where=noise > 0)
+            ratios[name] = relative
             at = int(relative.argmax())
             if relative[at] > self.relative.get(name, (-1.0, 0))[0]:
                 self.relative[name] = float(relative[at]), start + at
+        return ratios
 
     def sqnr_db(self, name: str) -> float:
         """Signal-to-noise ratio of an output; inf if nothing differs."""
-        return _decibel(self.signal[name], self.noise[name])
+        return decibel(self.signal[name], self.noise[name])
 
     def relative_power(self, name: str) -> float:
         """Error power over signal power of an output; 0 if nothing differs."""
@@ -73,10 +82,15 @@ class Noise:
         """The sample of the largest relative error; None if nothing differs."""
         name = max(self.relative, key=lambda n: self.relative[n][0])
         ratio, index = self.relative[name]
-        return Worst(index, name, _decibel(1.0, ratio)) if ratio > 0 else None
+        return Worst(index, name, decibel(1.0, ratio)) if ratio > 0 else None
 
 
-def _decibel(signal: float, noise: float) -> float:
+def decibel(signal: float, noise: float) -> float:
+    """The signal-to-noise ratio of two powers.
+
+    >>> decibel(100.0, 1.0), decibel(1.0, 0.0), decibel(0.0, 1.0)
+    (20.0, inf, -inf)
+    """
     if noise == 0:
         return float("inf")
     if signal == 0 or np.isinf(noise):

@@ -8,7 +8,9 @@ QuantizeLinear/DequantizeLinear pair.
 """
 
 import torch
-from torch import nn
+from torch import fx, nn
+
+from tersor.network.network import Network
 
 
 class ActivationQuantizer(nn.Module):
@@ -46,6 +48,29 @@ class ActivationQuantizer(nn.Module):
         return torch.fake_quantize_per_tensor_affine(
             x, self.scale, self.zero_point, self.low, self.high
         )
+
+
+def rounded_value(network: Network, node: fx.Node) -> fx.Node | None:
+    """The node whose value `node` rounds; None if it does not round."""
+    if node.op != "call_module" or len(node.args) != 1:
+        return None
+    module = network.module.get_submodule(str(node.target))
+    source = node.args[0]
+    if isinstance(module, ActivationQuantizer) and isinstance(source, fx.Node):
+        return source
+    return None
+
+
+def without_roundings(network: Network) -> Network:
+    """The network with all activations left as they are; weights stay."""
+    result = network.copy()
+    for node in list(result.graph.nodes):
+        source = rounded_value(result, node)
+        if source is not None:
+            node.replace_all_uses_with(source)
+            result.graph.erase_node(node)
+    result.module.recompile()
+    return result
 
 
 def _traced(x: torch.Tensor, q: ActivationQuantizer) -> torch.Tensor:

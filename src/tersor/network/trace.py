@@ -25,7 +25,7 @@ from tersor.errors import InputError
 from tersor.network.arguments import op_name
 from tersor.network.layers import layers
 from tersor.network.network import Network
-from tersor.network.quantizer import ActivationQuantizer
+from tersor.network.quantizer import rounded_value
 
 MOST_SAMPLES = 32
 _BATCH = 8  # samples at once, where the network does not say
@@ -88,13 +88,19 @@ def trace(original: Network, compressed: Network, samples: Samples) -> list[Trac
         raise InputError("inputs of the compressed network", got=found, allowed=str(names))
     pairs = _pairs(original, compressed)
     size = _fixed_batch(original) or _BATCH
-    few = samples.take(0, max(size, MOST_SAMPLES // size * size))
+    few = samples.take(0, traced(original, samples))
     with torch.no_grad():
         for batch in few.batches(size):
             arrays = [torch.from_numpy(batch.inputs[name]) for name in names]
             _compare(original, compressed, arrays, pairs)
     compared = {node: pair for node, pair in pairs.items() if pair.signal or pair.noise}
     return [_point(pair, compared) for pair in compared.values()]
+
+
+def traced(network: Network, samples: Samples) -> int:
+    """How many of `samples` are looked at."""
+    size = _fixed_batch(network) or _BATCH
+    return min(len(samples), max(size, MOST_SAMPLES // size * size))
 
 
 def _fixed_batch(network: Network) -> int | None:
@@ -118,7 +124,7 @@ def _pairs(original: Network, compressed: Network) -> dict[str, _Pair]:
     for node in compressed.graph.nodes:
         sources = [n for source in node.all_input_nodes for n in above[source]]
         above[node] = list(dict.fromkeys(sources))
-        source = _rounded(compressed, node)
+        source = rounded_value(compressed, node)
         at = node if source is None else source
         if at.name not in partners or (source is None and node.name not in computed):
             continue
@@ -129,16 +135,6 @@ def _pairs(original: Network, compressed: Network) -> dict[str, _Pair]:
         found[node.name] = _Pair(name, kind, op, partners[at.name], above[node])
         above[node] = [node.name]
     return found
-
-
-def _rounded(network: Network, node: fx.Node) -> fx.Node | None:
-    """What a node rounds; None if it does not."""
-    if node.op != "call_module" or not node.args:
-        return None
-    module = network.module.get_submodule(str(node.target))
-    source = node.args[0]
-    is_rounding = isinstance(module, ActivationQuantizer) and isinstance(source, fx.Node)
-    return source if is_rounding else None  # type: ignore[return-value]
 
 
 def _partners(original: Network, compressed: Network) -> dict[str, str]:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from tersor.arrays.noise import Noise
+from tersor.arrays.noise import Noise, decibel
 from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.program import ORIGINAL, Array
@@ -99,6 +99,7 @@ def _candidate(
         "why_not": None if chosen else entry.why_not,
         "kernels": kernels,
         "quiet": timing is None or timing.quiet,
+        "same_work": entry.twin is not None,
     }
 
 
@@ -157,6 +158,7 @@ def layer_rows(
     folded = fold_batch_norm(original)
     alive = {layer.name: layer for layer in layers(compressed)}
     done = {note.layer: note.text for note in compressed.notes if note.done}
+    alone = {n.layer: n.noise for n in compressed.notes if n.noise is not None}
     rows: list[LayerResult] = []
     for row in total.layers:
         layer = row.layer
@@ -174,6 +176,7 @@ def layer_rows(
                 "sqnr_db": _sqnr_db(layer.weight, (original, folded), compressed),
                 "share_parameters": row.parameters / max(1, total.parameters),
                 "share_macs": row.macs / max(1, total.macs),
+                "alone_sqnr_db": _ratio_db(alone.get(layer.name)),
             }
         )
     return rows
@@ -211,6 +214,11 @@ def _sqnr_db(path: str, before: Sequence[Network], after: Network) -> float | No
             noise.add(0, exact, changed)
             found.append(noise.sqnr_db("weight"))
     return _known(max(found)) if found else None
+
+
+def _ratio_db(noise: float | None) -> float | None:
+    """Error power over signal power in dB of signal over noise."""
+    return None if noise is None else _known(decibel(1.0, noise))
 
 
 def _has(network: Network, path: str) -> bool:

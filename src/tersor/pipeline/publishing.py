@@ -16,7 +16,7 @@ from tersor.errors import EngineError
 from tersor.machine import describe
 from tersor.measure import peak_memory_of
 from tersor.network.network import Network
-from tersor.pipeline import figures
+from tersor.pipeline import evidence, figures
 from tersor.pipeline.preparing import Original
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
@@ -179,6 +179,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "skipped": figures.skipped(findings.compressed.notes),
         "sqnr_db": dict(verdict.sqnr_db),
         "worst": figures.worst(verdict),
+        **_evidence(findings),
         "data": {
             "calibration": len(findings.parts.calibration),
             "validation": len(findings.parts.validation),
@@ -202,6 +203,17 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "phases": [],
     }
     return normal(document)
+
+
+def _evidence(findings: Findings) -> dict[str, object]:
+    """What of the document says why: see `pipeline.evidence`."""
+    outcome, samples = findings.outcome, findings.parts.validation
+    original, winner = findings.original.network, outcome.winner
+    return {
+        "worst_samples": evidence.worst_samples(winner, samples),
+        "operations": evidence.operations(outcome, findings.terms.feeds),
+        "path": evidence.path(original, findings.compressed, winner, samples),
+    }
 
 
 def _budget(findings: Findings, published: _Published) -> BudgetResult:

@@ -111,6 +111,8 @@ class LayerResult(TypedDict):
         what: What was done, as in "int8 per channel"; "float32" if nothing was.
         sqnr_db: Signal-to-noise ratio of its weight against the original; null if exact.
         share_parameters, share_macs: Fractions of the whole network.
+        alone_sqnr_db: Signal-to-noise ratio of the worst output if this layer alone is
+            changed, as its method measured it; null where it did not.
     """
 
     name: str
@@ -124,6 +126,7 @@ class LayerResult(TypedDict):
     sqnr_db: float | None
     share_parameters: NotRequired[float | None]
     share_macs: NotRequired[float | None]
+    alone_sqnr_db: NotRequired[float | None]
 
 
 class Skipped(TypedDict):
@@ -140,6 +143,76 @@ class Worst(TypedDict):
     index: int
     output: str
     sqnr_db: float | None
+
+
+class Answer(TypedDict):
+    """The class that a model gives a sample; `margin` is its lead over the second one."""
+
+    label: int
+    margin: float
+
+
+class WorstSample(TypedDict):
+    """A validation sample on which the models differ much; changed answers come first.
+
+    Attributes:
+        index: Among the validation samples.
+        output: The output that moved most; `sqnr_db` is its signal-to-noise ratio.
+        changed: Whether the answer is another.
+        label: The sample's class; null if it is not known.
+        original, compressed: Their answers; null if the model gives no classes.
+        picture: A small PNG file of the input, base64; null if the input is no picture.
+    """
+
+    index: int
+    output: str
+    sqnr_db: float | None
+    changed: bool
+    label: int | None
+    original: Answer | None
+    compressed: Answer | None
+    picture: str | None
+
+
+class Operations(TypedDict):
+    """What runs on the chosen engine: nodes by the engine's kind, then by precision.
+
+    Precisions are "int8", "bf16", "f32" and "other" (data movement, bookkeeping).
+
+    Attributes:
+        original, compressed: As in {"Convolution": {"int8": 20, "f32": 1}}; null where the
+            engine cannot tell.
+    """
+
+    engine: str
+    precision: str
+    original: dict[str, dict[str, int]] | None
+    compressed: dict[str, dict[str, int]] | None
+
+
+class PathPoint(TypedDict):
+    """One value in the network, compared with the original's.
+
+    Attributes:
+        name: Of the layer, or of the node whose value is rounded.
+        kind: "layer" for what a layer computes, "rounded" for a rounded value.
+        op: The operation that gave it.
+        sqnr_db: Signal-to-noise ratio; null if exact.
+        added: Error power over signal power beyond that of what it is computed from.
+    """
+
+    name: str
+    kind: str
+    op: str
+    sqnr_db: float | None
+    added: float
+
+
+class Path(TypedDict):
+    """The error's path from the inputs to the outputs, on so many validation samples."""
+
+    samples: int
+    points: list[PathPoint]
 
 
 class DataUse(TypedDict):
@@ -176,6 +249,8 @@ class Candidate(TypedDict):
         why_not: Why it was not chosen; null for the winner.
         kernels: Nodes by the precision of the engine's kernel, from its own profile.
         quiet: False if other processes took processor time during all its runs.
+        same_work: True if it asks the same work of the engine as the original, whose time
+            it has; it was not raced itself.
     """
 
     name: str
@@ -193,6 +268,7 @@ class Candidate(TypedDict):
     why_not: str | None
     kernels: dict[str, int]
     quiet: bool
+    same_work: NotRequired[bool]
 
 
 class Phase(TypedDict):
@@ -216,6 +292,9 @@ class Report(TypedDict):
         agreement: Fraction of these samples on which both models give the same answer;
             null where that means nothing.
         sqnr_db: Signal-to-noise ratio of each output over these samples; null if exact.
+        worst_samples: Where the models differ most, at most 12.
+        operations: What runs in which precision; null if nothing was asked.
+        path: How the error grows with depth; no points where the original won.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
         machine: Processor, cores, memory and so on: free keys.
@@ -240,6 +319,9 @@ class Report(TypedDict):
     skipped: list[Skipped]
     sqnr_db: dict[str, float | None]
     worst: Worst | None
+    worst_samples: NotRequired[list[WorstSample]]
+    operations: NotRequired[Operations | None]
+    path: NotRequired[Path]
     data: DataUse
     candidates: list[Candidate]
     quiet: bool

@@ -1,5 +1,7 @@
 """The whole trip on small models: what comes out is true, complete and the same again."""
 
+import base64
+import io
 import json
 import subprocess
 import sys
@@ -8,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import pytest
+from PIL import Image
 
 from tersor.data.samples import Samples
 from tersor.data.split import split
@@ -75,6 +78,52 @@ def test_the_figures_are_those_of_the_file(result, tmp_path):
     sqnr = 10 * np.log10((exact**2).sum() / ((scores - exact) ** 2).sum())
     assert result.report["sqnr_db"]["scores"] == pytest.approx(sqnr, rel=1e-3)
     assert result.report["agreement"] == top1
+
+
+def test_the_evidence_is_that_of_the_winner(result):
+    report = result.report
+    (winner,) = [one for one in report["candidates"] if one["chosen"]]
+    found = report["operations"]
+    assert (found["engine"], found["precision"]) == (winner["engine"], winner["precision"])
+    sums = {"original": 0, "compressed": 0}
+    for side in sums:
+        sums[side] = sum(n for row in found[side].values() for n in row.values())
+    assert set(found["original"]["Conv" if "Conv" in found["original"] else "FusedConv"])
+    if not winner["same_work"]:
+        assert sums["compressed"] == sum(winner["kernels"].values())
+    assert report["path"]["samples"] == 32
+    names = {layer["name"] for layer in report["layers"]}
+    points = report["path"]["points"]
+    assert {p["name"] for p in points if p["kind"] == "layer"} <= names
+    assert len(points) >= 4
+    assert {one["layer"] for one in report["skipped"]} <= names
+    measured = [x for x in report["layers"] if x["alone_sqnr_db"] is not None]
+    assert {x["name"] for x in measured} == {"stem", "branch", "depthwise", "head"}
+
+
+def test_the_worst_samples_are_pictures_of_validation_samples(result):
+    found = result.report["worst_samples"]
+    assert 0 < len(found) <= 12
+    images = np.asarray(PARTS.validation.inputs["x"])
+    first = found[0]
+    with Image.open(io.BytesIO(base64.b64decode(first["picture"]))) as picture:
+        pixels = np.asarray(picture, float)
+    wanted = images[first["index"]].transpose(1, 2, 0)
+    wanted = (wanted - wanted.min()) / (wanted.max() - wanted.min()) * 255
+    assert np.abs(pixels - wanted).max() <= 0.5 + 1e-3
+    assert first["label"] == PARTS.validation.labels[first["index"]]
+    exact = NET.run({"x": images[first["index"]][None]})["scores"][0]
+    assert first["original"]["label"] == exact.argmax()
+    lead = np.sort(exact)
+    assert first["original"]["margin"] == pytest.approx(lead[-1] - lead[-2], rel=1e-3)
+
+
+def test_inputs_that_are_no_pictures_are_only_listed():
+    network = networks.perceptron()
+    samples = networks.samples_for(network, 100)
+    report = compress(network, samples, recipe="w8a8", options=QUICK).report
+    assert report["worst_samples"]
+    assert {one["picture"] for one in report["worst_samples"]} == {None}
 
 
 def test_all_files_are_written_and_no_other(result, tmp_path):

@@ -3,13 +3,19 @@
 The figures are made up, but hang together: ratios are quotients, sums add up.
 """
 
+import base64
 import copy
+import math
+
+import numpy as np
+
+from tersor.report.picture import thumbnail
 
 BYTES_PER_WEIGHT = 4
 
 
 def document():
-    """ResNet-20 on CIFAR-10: 21 layers, 12 candidates, everything met."""
+    """ResNet-20 on CIFAR-10: 21 layers, 12 candidates that ran, everything met."""
     layers = _layers()
     original = _latency("openvino", "f32", 1.118, 1.094, 1.152)
     best = _latency("openvino", "int8", 0.431, 0.424, 0.447)
@@ -50,6 +56,22 @@ def document():
         ],
         "sqnr_db": {"logits": 31.42},
         "worst": {"index": 4719, "output": "logits", "sqnr_db": 11.84},
+        "worst_samples": _worst_samples(),
+        "operations": {
+            "engine": "openvino",
+            "precision": "f32",
+            "original": {
+                "Convolution": {"f32": 21},
+                "Eltwise": {"f32": 9},
+                "Reorder": {"other": 2},
+            },
+            "compressed": {
+                "Convolution": {"int8": 20, "f32": 1},
+                "Eltwise": {"int8": 9},
+                "Reorder": {"other": 14},
+            },
+        },
+        "path": {"samples": 32, "points": _path()},
         "data": {
             "calibration": 512,
             "validation": 2048,
@@ -141,10 +163,14 @@ def unchanged():
     result.update(compression=1_157_041 / 1_060_112)
     result["sqnr_db"] = {"logits": None}
     result["worst"] = None
+    result["worst_samples"] = []
+    result["path"] = {"samples": 0, "points": []}
+    result["operations"]["compressed"] = result["operations"]["original"]
     result["budget"] = {"asked": {}, "met": True, "missed": [], "allowed_drop_pp": None}
     result["skipped"] = []
     for layer in result["layers"]:
         layer.update(what="float32", bytes_after=layer["bytes_before"], sqnr_db=None)
+        layer["alone_sqnr_db"] = None
     for one in result["candidates"]:
         one["chosen"] = one["name"] == "original" and one["median_ms"] == 1.118
         one["why_not"] = None if one["chosen"] else one["why_not"] or "slower"
@@ -166,6 +192,13 @@ def hostile(text):
     result["budget"]["missed"] = [{"what": text, "asked": text, "got": text, "why": text}]
     result["budget"]["asked"] = {text: text}
     result["worst"]["output"] = text
+    result["operations"].update(engine=text, precision=text)
+    for side in ("original", "compressed"):
+        result["operations"][side] = {text: {text: 1}}
+    for point in result["path"]["points"]:
+        point.update(name=text, op=text)
+    for sample in result["worst_samples"]:
+        sample.update(output=text, picture=text)
     result["data"]["how"] = text
     result["phases"] = [{"name": text, "seconds": 1.0}]
     for table in ("engines", "verify", "machine", "recipe"):
@@ -224,6 +257,50 @@ def _layers():
                 "bytes_after": round(stored * 0.93),
                 "what": "float32" if is_float else "int8 per channel, uint8 activations",
                 "sqnr_db": None if is_float else 44.0 - 0.7 * ((7 * i) % 13),
+                "alone_sqnr_db": None if is_float else 52.0 - 0.9 * ((5 * i) % 11),
+            }
+        )
+    return result
+
+
+def _path():
+    """Two values for each layer: as computed, and rounded; the noise grows with depth."""
+    points, noise = [], 0.0
+    for i, (name, _, _) in enumerate(_shapes()):
+        for kind in ("rounded", "layer"):
+            added = 1e-5 * (1 + (7 * i) % 13) * (9 if name == "layer2.0.conv1" else 1)
+            noise += added
+            sqnr_db = None if not points else -10 * math.log10(noise)
+            points.append(
+                {
+                    "name": name if kind == "layer" else f"relu_{i}",
+                    "kind": kind,
+                    "op": "conv2d" if kind == "layer" else "relu",
+                    "sqnr_db": sqnr_db,
+                    "added": added if points else 0.0,
+                }
+            )
+    return points
+
+
+def _worst_samples():
+    """Four pictures, three of them with another answer; the third one's label is not known."""
+    result = []
+    for i in range(4):
+        pixels = np.fromfunction(
+            lambda y, x, c, i=i: (i + 2) * x + 5 * y + 40 * c, (32, 32, 3)
+        )
+        picture = base64.b64encode(thumbnail(pixels)).decode()
+        result.append(
+            {
+                "index": 100 + 17 * i,
+                "output": "logits",
+                "sqnr_db": 8.5 + i,
+                "changed": i < 3,
+                "label": None if i == 2 else 3,
+                "original": {"label": 3, "margin": 0.12 + 0.01 * i},
+                "compressed": {"label": 5 if i < 3 else 3, "margin": 0.08},
+                "picture": picture,
             }
         )
     return result
@@ -246,7 +323,19 @@ def _candidates():
         ("partly int8", "onnxruntime", "f32", 1.304, 0.07, slower),
         ("w8", "openvino", "f32", 1.126, 0.01, slower),
     ]
-    return [_candidate(*row) for row in rows]
+    shared = [
+        (f"{name} as float", engine, precision, median, 0.0, "slower")
+        for name in ("int8", "partly int8")
+        for engine, precision, median in [
+            ("onnxruntime", "f32", 1.902),
+            ("openvino", "f32", 1.118),
+            ("openvino", "bf16", 0.702),
+        ]
+    ]
+    found = [_candidate(*row) for row in [*rows, *shared]]
+    for one in found[len(rows) :]:
+        one.update(same_work=True, metric_value=None, drop_pp=None, kernels={})
+    return found
 
 
 def _candidate(name, engine, precision, median, drop, why_not):

@@ -87,7 +87,7 @@ def trace(original: Network, compressed: Network, samples: Samples) -> list[Trac
         found = [port.name for port in compressed.inputs]
         raise InputError("inputs of the compressed network", got=found, allowed=str(names))
     pairs = _pairs(original, compressed)
-    size = _fixed_batch(original) or _BATCH
+    size = original.fixed_batch or _BATCH
     few = samples.take(0, traced(original, samples))
     with torch.no_grad():
         for batch in few.batches(size):
@@ -99,13 +99,8 @@ def trace(original: Network, compressed: Network, samples: Samples) -> list[Trac
 
 def traced(network: Network, samples: Samples) -> int:
     """How many of `samples` are looked at."""
-    size = _fixed_batch(network) or _BATCH
+    size = network.fixed_batch or _BATCH
     return min(len(samples), max(size, MOST_SAMPLES // size * size))
-
-
-def _fixed_batch(network: Network) -> int | None:
-    sizes = [port.shape[0] for port in network.inputs if port.shape]
-    return next((size for size in sizes if isinstance(size, int)), None)
 
 
 def _point(pair: _Pair, compared: dict[str, _Pair]) -> TracePoint:

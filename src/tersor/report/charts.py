@@ -7,9 +7,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tersor.report import units, words
+from tersor.report import evidence, units, words
 from tersor.report.document import Candidate, Report
 
+_FINEST_DB = 100.0  # of no interest above: float32 itself rounds nearly as much
+_MOST_DOTS = 150  # points on a line above which dots would touch
 _LOG_FROM = 15.0  # slowest / fastest from which the axis of times is logarithmic
 
 
@@ -83,7 +85,8 @@ class Race:
 
 def races(report: Report) -> list[Race]:
     """One chart for each batch size, of the candidates that ran, the fastest first."""
-    ran = [one for one in words.candidates_in_order(report) if one["median_ms"] is not None]
+    shown = evidence.raced(words.candidates_in_order(report))
+    ran = [one for one in shown if one["median_ms"] is not None]
     batches = dict.fromkeys(one["batch"] for one in ran)
     return [_race(report, [c for c in ran if c["batch"] == batch]) for batch in batches]
 
@@ -151,6 +154,68 @@ def sizes(report: Report) -> list[Part]:
         inner = axis.at(known or 0)
         parts.append(Part(label, total, known, inner, round(axis.at(total) - inner, 2)))
     return parts
+
+
+@dataclass(frozen=True, slots=True)
+class Dot:
+    """One point of the error's path, in per cent of the picture from the left and the top.
+
+    Attributes:
+        kind: "layer", "rounded", or "worst" for the few that add most.
+        number: 1 for the worst, and so on; 0 for the others.
+    """
+
+    x: float
+    y: float
+    kind: str
+    number: int
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class PathChart:
+    """The signal-to-noise ratio over depth.
+
+    Attributes:
+        line: Corners of the line, in per cent from the left and the top.
+        dots: Those worth drawing, the worst one last.
+        ticks: Height and text of the lines of the grid.
+    """
+
+    line: list[tuple[float, float]]
+    dots: list[Dot]
+    ticks: list[tuple[float, str]]
+
+
+def path(report: Report) -> PathChart | None:
+    """The chart of the error's path; None if fewer than two values were compared.
+
+    What is exact, or nearer than float32 rounds, lies on the upper edge.
+    """
+    points = report["path"]["points"] if "path" in report else []
+    known = [p["sqnr_db"] for p in points if p["sqnr_db"] is not None]
+    known = [min(db, _FINEST_DB) for db in known]
+    if len(points) < 2 or not known:
+        return None
+    room = 0.08 * (max(known) - min(known)) or 1.0
+    axis = Axis(min(known) - room, max(known) + room)
+    numbers = {id(p): i for i, p in enumerate(evidence.worst_points(report), start=1)}
+    step = 97 / (len(points) - 1)
+    dots = []
+    for i, point in enumerate(points):
+        db = point["sqnr_db"]
+        at = (
+            round(1.5 + i * step, 2),
+            round(100 - axis.at(axis.high if db is None else db), 2),
+        )
+        number = numbers.get(id(point), 0)
+        title = f"{evidence.point_name(point)}: {units.db_text(db) if db else 'exact'}"
+        dots.append(Dot(*at, "worst" if number else point["kind"], number, title))
+    line = [(dot.x, dot.y) for dot in dots]
+    shown = [dot for dot in dots if dot.number or len(dots) <= _MOST_DOTS]
+    shown.sort(key=lambda dot: -dot.number if dot.number else -99)
+    ticks = [(round(100 - axis.at(v), 2), f"{v:g} dB") for v in axis.ticks()]
+    return PathChart(line, shown, ticks)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ the one style sheet that are written here, by their hashes.
 
 import base64
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -16,13 +17,16 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from tersor.report import charts, units, words
+from tersor.report import charts, evidence, units, words
 from tersor.report.document import Report, Skipped, normal
+from tersor.report.picture import MOST
 from tersor.report.plain import plain, printable
 from tersor.report.recipe_text import to_toml
 
 MAX_BYTES = 1_500_000
 _ITEMS = 60  # of a list in a free table
+_BARS = 30  # layers in the chart of sensitivities
+_PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]{1,20000}={0,2}")  # base64 of its signature, more
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +95,9 @@ def _environment(report: Report, limits: Limits) -> Environment:
         score=partial(words.score_text, report),
         loss=units.pp_text,
         kernels=words.kernel_words,
+        answer=evidence.answer_words,
+        point_name=evidence.point_name,
+        percent=partial(units.percent_text, digits=0),
         capital=words.capital,
         sentence=words.sentence,
     )
@@ -114,6 +121,7 @@ def _values(report: Report, limits: Limits) -> dict[str, Any]:
         **_headline(report),
         **_charts(report, limits),
         **_layers(report, limits),
+        **_evidence(report, limits),
         **_background(report, limits),
     }
 
@@ -121,8 +129,8 @@ def _values(report: Report, limits: Limits) -> dict[str, Any]:
 def _page() -> dict[str, Any]:
     style, script = _file("style.css"), _file("sort.js")
     policy = (
-        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)}; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; img-src data:; style-src {_hash(style)}; "
+        f"script-src {_hash(script)}; base-uri 'none'; form-action 'none'"
     )
     # Both are files of this package; nothing of the document is in them.
     return {"policy": policy, "style": Markup(style), "script": Markup(script)}  # noqa: S704
@@ -166,7 +174,7 @@ def _agreement(report: Report) -> str:
 
 
 def _charts(report: Report, limits: Limits) -> dict[str, Any]:
-    shown = words.candidates_in_order(report)
+    shown = evidence.raced(words.candidates_in_order(report))
     hidden = len(shown) - limits.rows
     some = report.copy()
     some["candidates"] = shown[: limits.rows]
@@ -178,6 +186,7 @@ def _charts(report: Report, limits: Limits) -> dict[str, Any]:
         "races": charts.races(some),
         "candidates": some["candidates"],
         "omitted_candidates": f". {hidden} more are in report.json" if hidden > 0 else "",
+        "repeated": evidence.repeated_words(report["candidates"]),
         "noisy": any(not one["quiet"] for one in shown),
         "memory": f"original {known[0]}, compressed {known[1]}" if len(known) == 2 else "",
     }
@@ -201,6 +210,38 @@ def _layers(report: Report, limits: Limits) -> dict[str, Any]:
         "total_before": before,
         "total_after": after,
     }
+
+
+def _evidence(report: Report, limits: Limits) -> dict[str, Any]:
+    """What runs how, where the error grows, and on which samples."""
+    table = evidence.operation_table(report.get("operations"))
+    points = report["path"]["points"] if "path" in report else []
+    sensitive = evidence.by_sensitivity(report)
+    samples = report.get("worst_samples", [])[:MOST]
+    return {
+        "operations": table,
+        "operation_rows": table.rows[: limits.rows] if table else [],
+        "operations_said": words.sentence(evidence.operations_words(report)),
+        "path": charts.path(report),
+        "points": points[: limits.rows],
+        "points_left": max(0, len(points) - limits.rows),
+        "worst_points": [
+            (evidence.point_name(p), evidence.added_words(p))
+            for p in evidence.worst_points(report)
+        ],
+        "sensitive": sensitive[:_BARS],
+        "sensitive_left": max(0, len(sensitive) - _BARS),
+        "sensitivity_said": words.sentence(evidence.sensitivity_words(report)),
+        "samples": [(one, _picture(one["picture"])) for one in samples],
+        "pictured": any(_picture(one["picture"]) for one in samples),
+    }
+
+
+def _picture(text: str | None) -> Markup | None:
+    """The address of an embedded picture; None for what is no PNG file of a few kilobytes."""
+    if text is None or not _PNG.fullmatch(text):
+        return None
+    return Markup(f"data:image/png;base64,{text}")  # noqa: S704 - letters and digits only
 
 
 def _background(report: Report, limits: Limits) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tersor.report import units, words
+from tersor.report import evidence, units, words
 from tersor.report.bench import render_bench as render_bench
 from tersor.report.document import Candidate, LayerResult, Report, normal
 from tersor.report.inspection import render_inspect as render_inspect
@@ -124,7 +124,7 @@ def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:
     columns += [Column("int8 nodes", right=True)] if screen.wide else []
     columns += [Column("why not", fold=True) if screen.wide else Column("")]
     rows = Rows(screen, "Candidates, the fastest first", columns)
-    for one in words.candidates_in_order(report):
+    for one in evidence.raced(words.candidates_in_order(report)):
         cells = [screen.mark if one["chosen"] else "", plain(one["name"], 24)]
         cells += [plain(f"{one['engine']} {one['precision']}", 24)]
         cells += [str(one["batch"])] if several else []
@@ -137,6 +137,9 @@ def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:
     yield from notes.below(screen)
     if any(not one["quiet"] for one in report["candidates"]):
         yield screen.text(("  * timed while other processes ran", "dim"))
+    repeated = evidence.repeated_words(report["candidates"])
+    if repeated:
+        yield Padding(screen.text((repeated, "dim")), (0, 0, 0, 2))
 
 
 def _figures(report: Report, one: Candidate) -> list[str]:
@@ -204,8 +207,23 @@ def _ending(report: Report, screen: Screen) -> Iterable[RenderableType]:
     worst = words.worst_words(report)
     if worst:
         yield screen.text(("Worst: ", "bold"), worst)
+    yield from _evidence(report, screen)
     used = ", ".join(f"{count} {name}" for name, count, _ in words.data_words(report))
-    yield screen.text(("Data: ", "bold"), f"{used} samples")
+    how = words.sentence(plain(report["data"]["how"], 300))
+    yield screen.text(("Data: ", "bold"), f"{used} samples. ", (how, "dim"))
     phases = [f"{plain(p['name'], 40)} {p['seconds']:.1f}" for p in report["phases"]]
     took = units.seconds_text(report["seconds"])
     yield screen.text(("Time: ", "bold"), took, f" ({', '.join(phases)})" if phases else "")
+
+
+def _evidence(report: Report, screen: Screen) -> Iterable[RenderableType]:
+    """What runs how, where the error grows, which layers and samples suffer most."""
+    lines = [
+        ("Kernels: ", evidence.operations_words(report)),
+        ("Error: ", evidence.path_words(report)),
+        ("Sensitive: ", evidence.sensitivity_words(report)),
+        ("Worst samples: ", evidence.samples_words(report)),
+    ]
+    for head, said in lines:
+        if said:
+            yield screen.text((head, "bold"), said)

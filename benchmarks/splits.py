@@ -2,34 +2,86 @@
 
 CIFAR-10    calibration: 512 of the first training batch, evenly spaced; validation: the first
             2,000 of the second training batch; test and published: the 10,000 test images
+MNIST       calibration: 512 of the first 10,000 training images, evenly spaced; validation:
+            the 2,000 training images after these; test and published: the 10,000 test images
+ImageNet    500 images, one of a class and sorted by class, so that no part can hold all
+            classes. Of each five neighbours the first calibrates, the second validates and
+            the other three test: every part covers the range of classes evenly, and the drop
+            is measured on 300 images that chose nothing. Calibration takes three views of its
+            100 images: centre, centre mirrored, upper left corner mirrored: 300 samples.
+            Published are the centres of all 500. A crop is 224 x 224 of 256 x 256.
+
+Images are decoded bytes until a batch asks for them.
 """
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import datasets
+from benchmarks.datasets import Bytes, Labels
+from tersor.data.lazy import lazy
 from tersor.data.samples import Samples
 from tersor.data.split import evenly
 
-Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+See = Callable[[Any], Floats]
 
-MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)
-STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
+_MEAN = np.array([0.485, 0.456, 0.406], np.float32).reshape(3, 1, 1)
+_STD = np.array([0.229, 0.224, 0.225], np.float32).reshape(3, 1, 1)
+_CROP = 224
 
 
 def normalised(images: Bytes) -> Floats:
     """(n, 3, h, w) bytes, scaled to [0, 1], minus the mean of ImageNet, by its deviation."""
-    return np.asarray((images.astype(np.float32) / 255 - MEAN) / STD)
+    return np.asarray((images.astype(np.float32) / 255 - _MEAN) / _STD)
 
 
-def as_they_are(images: Bytes) -> Floats:
+def unit(images: Bytes) -> Floats:
+    """Bytes scaled to [0, 1]."""
+    return np.asarray(images.astype(np.float32) / 255)
+
+
+def centred(images: Bytes) -> Floats:
+    """Bytes scaled to [-1, 1]."""
+    return np.asarray(images.astype(np.float32) / np.float32(127.5) - 1)
+
+
+def unscaled(images: Bytes) -> Floats:
     """Bytes as floats 0 ... 255."""
     return images.astype(np.float32)
 
 
-def cifar10(split: str) -> tuple[Bytes, datasets.Labels]:
-    """The images of a split, (n, 3, 32, 32), and their classes."""
+def cifar10(see: See) -> Callable[[str], Samples]:
+    """How to read the splits of CIFAR-10, with `see` applied to (n, 3, 32, 32) bytes."""
+    return partial(_classified, see, _cifar10)
+
+
+def mnist(see: See) -> Callable[[str], Samples]:
+    """How to read the splits of MNIST, with `see` applied to (n, 1, 28, 28) bytes."""
+    return partial(_classified, see, _mnist)
+
+
+def imagenet(see: See, *, background: bool = False) -> Callable[[str], Samples]:
+    """How to read the splits of ImageNet, with `see` applied to (n, 3, 224, 224) bytes.
+
+    Args:
+        see: What the network gets to see.
+        background: Whether its class 0 is the background, and all others come one later.
+    """
+    return partial(_classified, see, partial(_imagenet, int(background)))
+
+
+def _classified(see: See, read: Callable[[str], tuple[Bytes, Labels]], split: str) -> Samples:
+    images, labels = read(split)
+    seen = lazy(images).changed(lambda some, _: see(some), np.float32)
+    return Samples({"image": cast(Any, seen)}, labels)
+
+
+def _cifar10(split: str) -> tuple[Bytes, Labels]:
     if split == "calibration":
         images, labels = datasets.cifar10("data_batch_1")
         rows = evenly(len(images), 512)
@@ -40,7 +92,29 @@ def cifar10(split: str) -> tuple[Bytes, datasets.Labels]:
     return datasets.cifar10("test_batch")
 
 
-def cifar10_normalised(split: str) -> Samples:
-    """What the ResNets see."""
-    images, labels = cifar10(split)
-    return Samples({"image": normalised(images)}, labels)
+def _mnist(split: str) -> tuple[Bytes, Labels]:
+    if split not in ("calibration", "validation"):
+        return datasets.mnist("t10k")
+    images, labels = datasets.mnist("train")
+    rows = evenly(10_000, 512) if split == "calibration" else np.arange(10_000, 12_000)
+    return images[rows], labels[rows]
+
+
+def _imagenet(shift: int, split: str) -> tuple[Bytes, Labels]:
+    images, labels = datasets.imagenet()
+    centre = _crop(images, (256 - _CROP) // 2)
+    place = np.arange(len(images)) % 5
+    if split == "published":
+        return centre, labels + shift
+    if split == "calibration":
+        corner = _crop(images, 0)
+        views = [centre, centre[..., ::-1], corner[..., ::-1]]
+        seen = np.concatenate([view[place == 0] for view in views])
+        return seen, np.tile(labels[place == 0], len(views)) + shift
+    rows = place == 1 if split == "validation" else place > 1
+    return centre[rows], labels[rows] + shift
+
+
+def _crop(images: Bytes, start: int) -> Bytes:
+    part = slice(start, start + _CROP)
+    return images[:, :, part, part]

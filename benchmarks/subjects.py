@@ -5,13 +5,16 @@ prints both, and fails if one is not met.
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks import splits
 from benchmarks.subject import SPLITS, Published, Subject
+from tersor.data.samples import Samples
 
 if TYPE_CHECKING:
     from torch import nn
@@ -35,34 +38,60 @@ def find(name: str) -> Subject:
     return _ALL[name]
 
 
-def _cifar_resnet_module(depth: int) -> "nn.Module":
-    from benchmarks.models.cifar_resnet import pretrained
+def _pretrained(model: str, *arguments: int) -> "nn.Module":
+    """What `pretrained` of a module in benchmarks/models gives."""
+    made: nn.Module = import_module(f"benchmarks.models.{model}").pretrained(*arguments)
+    return made
 
-    return pretrained(depth)
 
-
-def _cifar_resnet(depth: int, top1: float) -> Subject:
+def _images(
+    name: str,
+    title: str,
+    top1: float,
+    count: int,
+    source: tuple[str, *tuple[int, ...]],
+    data: Callable[[str], Samples],
+) -> Subject:
+    """A network that classifies images; one image more or less is allowed."""
     return Subject(
-        name=f"resnet{depth}",
-        title=f"ResNet-{depth} for CIFAR-10",
+        name=name,
+        title=title,
         kind="image",
         metric="top1",
         inputs=("image",),
         outputs=("scores",),
-        published=Published(top1, 0.02, 10_000, "data/README.md"),
-        module=partial(_cifar_resnet_module, depth),
-        data=splits.cifar10_normalised,
+        published=Published(top1, 100 / count + 0.005, count, "data/README.md"),
+        module=partial(_pretrained, *source),
+        data=data,
     )
 
 
-_ALL: dict[str, Subject] = {
-    subject.name: subject
-    for subject in (
-        _cifar_resnet(20, 91.73),
-        _cifar_resnet(32, 92.63),
-        _cifar_resnet(44, 93.10),
-    )
-}
+_CIFAR = splits.cifar10(splits.normalised)
+_SUBJECTS = (
+    _images("resnet20", "ResNet-20, CIFAR-10", 91.73, 10_000, ("cifar_resnet", 20), _CIFAR),
+    _images("resnet32", "ResNet-32, CIFAR-10", 92.63, 10_000, ("cifar_resnet", 32), _CIFAR),
+    _images("resnet44", "ResNet-44, CIFAR-10", 93.10, 10_000, ("cifar_resnet", 44), _CIFAR),
+    _images(
+        "resnet8", "ResNet-8 of MLPerf Tiny, CIFAR-10", 87.19, 10_000, ("tiny_resnet8",),
+        splits.cifar10(splits.unscaled),
+    ),
+    _images(
+        "lenet5", "LeNet-5, MNIST", 98.95, 10_000, ("lenet5",), splits.mnist(splits.unit)
+    ),
+    _images(
+        "mobilenet_v1", "MobileNet v1 0.25, ImageNet", 58.6, 500, ("mobilenet_v1",),
+        splits.imagenet(splits.centred),
+    ),
+    _images(
+        "mobilenet_v2", "MobileNet v2 1.0, ImageNet", 89.0, 500, ("mobilenet_v2",),
+        splits.imagenet(splits.centred, background=True),
+    ),
+    _images(
+        "squeezenet", "SqueezeNet 1.1, ImageNet", 63.4, 500, ("squeezenet",),
+        splits.imagenet(splits.normalised),
+    ),
+)  # fmt: skip
+_ALL = {subject.name: subject for subject in _SUBJECTS}
 
 
 def measured(subject: Subject, *, count: int | None = None, batch: int = 50) -> float:

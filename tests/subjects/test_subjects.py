@@ -5,12 +5,19 @@ from subprocess import run
 
 import numpy as np
 import pytest
+import torch
 from benchmarks import subjects
 from benchmarks.subject import Published, Subject
+from onnxruntime import InferenceSession
 
 from tersor.data.samples import Samples
+from tersor.export.onnx import to_onnx
+from tersor.network.capture import capture
+from tersor.network.from_onnx.reader import read as read_onnx
+from tersor.verify import rounding_tolerance
 
-IMAGES = 500  # of those that the published score was measured on
+SLOW = {"mobilenet_v1", "mobilenet_v2", "squeezenet", "resnet32", "resnet44"}
+BY_TORCH = ["resnet8", "lenet5"]  # torch.onnx takes up to ten seconds for the others
 
 
 def rows(split):
@@ -73,7 +80,99 @@ def test_the_registry_does_not_load_torch():
 def test_scores_as_published(name):
     """On a part of the samples: within four standard deviations of the published score."""
     one = subjects.find(name)
-    count = min(IMAGES, one.published.samples)
+    count = 100 if name in SLOW else 1000
     share = one.published.value / 100
     allowed = 100 * 4 * np.sqrt(share * (1 - share) * (1 / count - 1 / one.published.samples))
     assert abs(subjects.measured(one, count=count) - one.published.value) <= allowed
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("name", subjects.names())
+def test_module_to_onnx_and_back_and_again(name):
+    one = subjects.find(name)
+    module, example = one.build()
+    first = to_onnx(capture(module, example))
+    second = to_onnx(read_onnx(first))
+    computes_what_the_module_does(one, module, first)
+    computes_what_the_module_does(one, module, second)
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("name", BY_TORCH)
+def test_file_of_torch_to_network_to_onnx(name, tmp_path):
+    one = subjects.find(name)
+    module, _ = one.build()
+    path = one.onnx(tmp_path / "model.onnx")
+    computes_what_the_module_does(one, module, path.read_bytes())
+    computes_what_the_module_does(one, module, to_onnx(read_onnx(path)))
+
+
+def computes_what_the_module_does(one, module, model):
+    """On three samples, though the example had two; equal up to the order of sums."""
+    few = one.samples("validation", 3)
+    feeds = {name: np.asarray(a) for name, a in few.inputs.items()}
+    with torch.inference_mode():
+        wanted = module(**{name: torch.from_numpy(a) for name, a in feeds.items()}).numpy()
+    session = InferenceSession(model, providers=["CPUExecutionProvider"])
+    assert [port.name for port in session.get_inputs()] == list(one.inputs)
+    (found,) = session.run(None, feeds)
+    assert found.shape == wanted.shape
+    assert np.abs(found - wanted).max() <= rounding_tolerance() * np.abs(wanted).max()
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("name", ["lenet5", "resnet20"])
+def test_parts_share_no_sample(name):
+    one = subjects.find(name)
+    parts = {split: one.samples(split) for split in ("calibration", "validation", "test")}
+    rows = {
+        split: {image.tobytes() for image in np.asarray(part.take(0, 300).inputs["image"])}
+        for split, part in parts.items()
+    }
+    assert len(rows["test"]) == 300
+    assert not rows["calibration"] & rows["validation"]
+    assert not rows["test"] & (rows["calibration"] | rows["validation"])
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("shared_data")
+def test_imagenet_is_divided_by_class():
+    one = subjects.find("mobilenet_v2")
+    found = {split: set(one.samples(split).labels.tolist()) for split in subjects.SPLITS}
+    assert {split: len(classes) for split, classes in found.items()} == {
+        "published": 500,
+        "calibration": 100,
+        "validation": 100,
+        "test": 300,
+    }
+    assert len(found["calibration"] | found["validation"] | found["test"]) == 500
+    assert len(one.samples("calibration")) == 300
+
+
+@pytest.mark.data
+@pytest.mark.usefixtures("shared_data")
+def test_a_folder_holds_all_that_a_tool_needs(tmp_path):
+    one = subjects.find("lenet5")
+    folder = one.write(tmp_path / "lenet5", calibration=5)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "calibration.npz",
+        "model.onnx",
+        "test-labels.npy",
+        "test.npz",
+        "validation-labels.npy",
+        "validation.npz",
+    ]
+    with np.load(folder / "calibration.npz") as arrays:
+        assert {name: a.shape for name, a in arrays.items()} == {"image": (5, 1, 28, 28)}
+    labels = np.load(folder / "validation-labels.npy")
+    assert labels.tolist() == one.samples("validation").labels.tolist()
+
+
+def test_what_a_folder_holds_is_kept(tmp_path):
+    for name in ("model.onnx", "calibration.npz", "validation.npz", "test.npz"):
+        (tmp_path / name).write_bytes(b"kept")
+    subject().write(tmp_path)
+    assert (tmp_path / "test.npz").read_bytes() == b"kept"

@@ -1,0 +1,44 @@
+"""Filling a module with published weights that are stored as arrays by name."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+_NORMALIZATION = {
+    "gamma": "weight",
+    "beta": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
+
+
+def fill(module: nn.Module, path: Path, names: Mapping[str, str] | None = None) -> None:
+    """Put the arrays of an .npz file into a module, and set evaluation mode.
+
+    Names are those of the state dict but for gamma, beta, mean and var of a normalization.
+
+    Args:
+        module: Every parameter and every running statistic must be in the file, and nothing
+            else.
+        path: The file.
+        names: Regular expressions and what replaces them at the start of a name.
+    """
+    with np.load(path, allow_pickle=False) as arrays:
+        state = {_name(n, names or {}): torch.from_numpy(arrays[n]) for n in arrays.files}
+    for name in module.state_dict():
+        if name.endswith("num_batches_tracked"):
+            state[name] = torch.tensor(0)
+    module.load_state_dict(state)
+    module.eval()
+
+
+def _name(name: str, names: Mapping[str, str]) -> str:
+    owner, _, leaf = name.rpartition(".")
+    name = f"{owner}.{_NORMALIZATION.get(leaf, leaf)}"
+    for pattern, replacement in names.items():
+        name = re.sub(f"^{pattern}", replacement, name)
+    return name

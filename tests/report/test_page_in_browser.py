@@ -1,7 +1,10 @@
 """The page in a real browser, without a network: it shows its figures and says no error."""
 
+import json
+import re
 import shutil
 import subprocess
+from html import unescape
 
 import pytest
 import report_factory
@@ -13,6 +16,27 @@ SORT = """<script>
 document.querySelectorAll("table.layers th button")[4].click();
 document.querySelectorAll("table.layers th button")[4].click();
 </script></body>"""
+
+MEASURE = """<script>
+document.querySelectorAll("details").forEach((one) => { one.open = true; });
+const wide = document.documentElement.scrollWidth;
+const scrolling = [...document.querySelectorAll("body *")].filter((one) =>
+  one.scrollWidth > one.clientWidth + 1 && getComputedStyle(one).overflowX === "auto");
+const mute = scrolling.filter((one) => one.tabIndex !== 0).length;
+const stops = [...document.querySelectorAll("a, button, summary, [tabindex='0']")];
+const lost = stops.filter((one) => {
+  one.focus({focusVisible: true});
+  const shown = getComputedStyle(one);
+  return document.activeElement !== one || one.tabIndex !== 0
+    || shown.outlineStyle === "none" || parseFloat(shown.outlineWidth) < 2;
+}).map((one) => one.outerHTML.slice(0, 80));
+const found = {window: innerWidth, wide, scrolling: scrolling.length, mute,
+               stops: stops.length, lost};
+parent.postMessage(JSON.stringify(found), "*");
+</script></body>"""
+FRAME = """<!doctype html><body style="margin: 0">
+<script>onmessage = (told) => { document.body.dataset.found = told.data; };</script>
+<iframe src="framed.html" style="border: 0; width: WIDTHpx; height: 800px"></iframe></body>"""
 
 
 @pytest.fixture
@@ -72,6 +96,11 @@ def test_a_press_on_a_heading_sorts_the_layers(browse):
     assert logged == []
 
 
+def long_names():
+    """The same with a long word for every name."""
+    return report_factory.hostile("a_module.with_a_long_name." * 4)
+
+
 @pytest.mark.parametrize("width", [1200, 400])
 def test_the_page_is_painted(browse, tmp_path, width):
     picture = tmp_path / "page.png"
@@ -84,3 +113,25 @@ def test_the_page_is_painted(browse, tmp_path, width):
     assert data.startswith(b"\x89PNG")
     assert int.from_bytes(data[16:20], "big") == width
     assert len(data) > 20_000  # an empty page has less than 5,000 bytes
+
+
+@pytest.mark.parametrize("width", [360, 1200])
+@pytest.mark.parametrize("make", [report_factory.document, long_names])
+def test_nothing_overflows_and_every_stop_of_the_tab_key_is_seen(
+    browse, tmp_path, make, width
+):
+    """In a frame: no window of the browser is narrower than 500 pixels."""
+    html = to_html(make()).replace("Content-Security-Policy", "none")
+    (tmp_path / "framed.html").write_text(html.replace("</body>", MEASURE), "utf-8")
+    frame = FRAME.replace("WIDTH", str(width))
+    options = ("--window-size=1400,900", "--virtual-time-budget=3000", "--dump-dom")
+    dom, logged = browse(frame, *options)
+    (told,) = re.findall(r'data-found="([^"]*)"', dom)
+    found = json.loads(unescape(told))
+    assert found["window"] == width
+    assert found["wide"] <= width
+    assert found["scrolling"] >= (1 if width == 360 else 0)
+    assert found["mute"] == 0
+    assert found["stops"] > 15
+    assert found["lost"] == []
+    assert logged == []

@@ -7,11 +7,23 @@ to do. The facts in the message are fields too, so that a caller can act on them
 
 from pathlib import Path
 
+_LONGEST = 1000  # characters of a message: names in files may be of any length
+
 
 class TersorError(Exception):
-    """Base of all errors raised on purpose."""
+    """Base of all errors raised on purpose.
+
+    >>> str(TersorError("n" * 5000 + " is damaged. Write it again."))[496:509]
+    'nnnn ... nnnn'
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str) -> None:
+        if len(message) > _LONGEST:
+            half = _LONGEST // 2
+            message = f"{message[:half]} ... {message[-half:]}"
+        super().__init__(message)
 
 
 class InputError(TersorError, ValueError):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tersor.data.callables import is_spec
 from tersor.errors import FileError, FormatError, InputError
+from tersor.network.from_onnx.wire import look_over
 
 _RUNNABLE = (".onnx", ".tsr")
 _KINDS = "an .onnx, .pt2 or .tsr file, or package.module:callable"
@@ -25,7 +26,7 @@ def model_file(source: str | Path) -> Iterator[Path]:
     Raises:
         InputError: `source` is of no known kind.
         FileError: There is no such file.
-        FormatError: It is no ONNX file, or cut short.
+        FormatError: It is no ONNX file, is cut short, or would take too much memory.
         ModelError, UnsupportedError: It cannot be exported.
     """
     path = Path(source)
@@ -67,6 +68,8 @@ def _check(path: Path) -> None:
         data = path.read_bytes()
     except OSError as error:
         raise FileError(path, f"cannot be read ({error.strerror})", "Check it.") from None
+    with naming(path):
+        look_over(data)
     try:
         graph = onnx.load_model_from_string(data).graph
     except DecodeError:

@@ -16,6 +16,7 @@ from tersor.engines import available, find
 from tersor.engines.engine import End, Ends, Session, ends_of
 from tersor.errors import DataError, EngineError, FileError, FormatError
 from tersor.machine import default_threads
+from tersor.network.from_onnx.wire import look_over
 
 Array = NDArray[np.generic]
 
@@ -115,15 +116,18 @@ def _read(path: Path) -> tuple[bytes, _Wishes]:
     """The ONNX bytes of a file, expanded as the file asks, and what else it asks for."""
     if path.suffix.lower() == ".onnx":
         try:
-            return path.read_bytes(), _Wishes()
+            model = path.read_bytes()
         except OSError as error:
             remedy = "Check the path."
             raise FileError(path, f"cannot be read ({error.strerror})", remedy) from error
+        look_over(model)
+        return model, _Wishes()
     if path.suffix.lower() != ".tsr":
         raise FileError(path, "is neither a .tsr nor an .onnx file", "Export it first.")
     from tersor.store.model import load_model
 
     model, meta = load_model(path)
+    look_over(model)
     wishes = _wishes_of(meta)
     return _expanded(model, wishes.expand), wishes
 

@@ -1,5 +1,7 @@
 """Files that are damaged, dishonest, or ask for what Tersor cannot read."""
 
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -132,7 +134,15 @@ def external(entries):
         (FormatError, "does not say where", {"location": "w.bin", "offset": "x"}),
         (FormatError, "beyond the end of w.bin", {"location": "w.bin", "offset": "8"}),
         (FormatError, "beyond the end of w.bin", {"location": "w.bin", "offset": "-1"}),
-        (FileError, "cannot be read", {"location": "absent.bin"}),
+        (FormatError, "has 4 bytes where 12 belong", {"location": "w.bin", "length": "4"}),
+        (FormatError, "does not say where", {"location": "w.bin", "length": "many"}),
+        (FormatError, "does not say where", {"location": "ring"}),
+        (FormatError, "does not say where", {"location": "a\0b"}),
+        (ModelError, "outside the folder", {"location": "/dev/zero"}),
+        (ModelError, "outside the folder", {"location": "device"}),
+        (FileError, "absent.bin is no file", {"location": "absent.bin"}),
+        (FileError, "pipe is no file", {"location": "pipe"}),
+        (FileError, "is no file", {"location": "."}),
     ],
 )
 def test_weights_are_taken_from_the_folder_only(tmp_path, kind, words, entries):
@@ -140,6 +150,9 @@ def test_weights_are_taken_from_the_folder_only(tmp_path, kind, words, entries):
     folder.mkdir()
     (tmp_path / "secret").write_bytes(bytes(12))
     (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "ring").symlink_to(folder / "ring")
+    (folder / "device").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe")
     (folder / "w.bin").write_bytes(bytes(12))
     path = folder / "m.onnx"
     path.write_bytes(external(entries).SerializeToString())

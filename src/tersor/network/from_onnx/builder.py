@@ -12,12 +12,14 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_aggregate
 
+from tersor.errors import ModelError
 from tersor.network.from_onnx.names import Paths, readable
 from tersor.network.from_onnx.quick import quick
 from tersor.network.from_onnx.values import Constant, Size, Tensor
 from tersor.network.operations import guess
 
 _FOLDED_MOST = 1 << 16  # elements
+_VALUE_MOST = 1 << 34  # bytes of one tensor, in any of the worlds
 _CREATORS = {
     torch.ops.aten.arange.start_step,
     torch.ops.aten.full.default,
@@ -60,7 +62,12 @@ class Builder:
         """A new input, whose shape in each world is given."""
         node = self.graph.placeholder(readable(name) or "input")
         node.target = node.name
-        self._seen[node] = tuple(torch.empty(s, dtype=dtype, device="meta") for s in shapes)
+        try:
+            seen = tuple(torch.empty(s, dtype=dtype, device="meta") for s in shapes)
+            self._seen[node] = _holdable(seen)
+        except (*FAILURES, MisfitError):
+            remedy = "The model is not valid, or not meant for one machine."
+            raise ModelError(f"Input {name!r}", "is larger than any memory", remedy) from None
         return node
 
     def emit(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -175,7 +182,7 @@ class Builder:
         return _run(target, *call, on_meta=True) if known is None else known
 
     def _note(self, node: fx.Node, seen: tuple[Any, ...]) -> fx.Node:
-        self._seen[node] = seen
+        self._seen[node] = _holdable(seen)
         self.emitted.add(node)
         return node
 
@@ -198,6 +205,18 @@ class Builder:
             owner.register_parameter(leaf, value)
         else:
             owner.register_buffer(leaf, value)
+
+
+def _holdable(seen: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The same, if each tensor is of a size that a machine may hold.
+
+    Raises:
+        MisfitError: One is not.
+    """
+    for x in seen:
+        if isinstance(x, torch.Tensor) and x.numel() * x.itemsize > _VALUE_MOST:
+            raise MisfitError(f"it makes a tensor of {x.numel() * x.itemsize} bytes")
+    return seen
 
 
 def _can_be_folded(leaf: fx.Node | Constant) -> bool:

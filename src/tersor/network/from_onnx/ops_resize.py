@@ -19,7 +19,8 @@ from tersor.network.from_onnx.values import Constant, Size, Tensor, Value
 
 aten = torch.ops.aten
 Matrix = NDArray[np.float64]
-_ELEMENTS_MOST = 1 << 24
+_ELEMENTS_MOST = 1 << 22  # of the matrix for one dimension
+_SIZE_MOST = 1 << 16
 _TRANSFORMS = {
     "half_pixel",
     "pytorch_half_pixel",
@@ -172,7 +173,7 @@ def _extent(op: Operation, target: Target, i: int, before: int) -> tuple[int, fl
     else:
         scale = (target.scales or [])[i]
         after = math.floor(before * scale)
-    if after < 1 or after * before > _ELEMENTS_MOST:
+    if not 1 <= after <= _SIZE_MOST or after * before > _ELEMENTS_MOST:
         raise op.refuse(f"resizes {before} to {after}")
     return after, scale
 
@@ -241,17 +242,18 @@ def _kernel_matrix(op: Operation, axis: Axis, mode: str) -> Matrix:
     a = op.real("cubic_coeff_a", -0.75) if op.opset >= 11 else -0.75
     stretch = max(1.0 / axis.scale, 1.0) if op.integer("antialias", 0) else 1.0
     reach = (1 if mode == "linear" else 2) * stretch
-    matrix = np.zeros((axis.after, axis.before))
+    steps = np.arange(math.ceil(2 * reach) + 3)
+    near = np.floor(axis.at - reach).astype(np.int64)[:, None] + steps
+    distance = np.abs(near - axis.at[:, None]) / stretch
+    weights = _linear(distance) if mode == "linear" else _cubic(distance, a)
     exclude = bool(op.integer("exclude_outside", 0))
-    for row, centre in enumerate(axis.at):
-        near = np.arange(math.floor(centre - reach), math.ceil(centre + reach) + 1)
-        distance = np.abs(near - centre) / stretch
-        weights = _linear(distance) if mode == "linear" else _cubic(distance, a)
-        if exclude:
-            weights = np.where((near >= 0) & (near < axis.before), weights, 0.0)
-        if exclude or stretch > 1.0:
-            weights = weights / weights.sum()
-        np.add.at(matrix[row], np.clip(near, 0, axis.before - 1), weights)
+    if exclude:
+        weights = np.where((near >= 0) & (near < axis.before), weights, 0.0)
+    if exclude or stretch > 1.0:
+        weights = weights / weights.sum(axis=1, keepdims=True)
+    matrix = np.zeros((axis.after, axis.before))
+    rows = np.arange(axis.after)[:, None]
+    np.add.at(matrix, (rows, np.clip(near, 0, axis.before - 1)), weights)
     return matrix
 
 

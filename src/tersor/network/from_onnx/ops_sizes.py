@@ -21,6 +21,12 @@ Function = Callable[[Operation, list[Sizes]], Any]
 _MOST = 4096  # elements; real models have fewer than ten
 
 
+def grows(inputs: list[Sizes]) -> bool:
+    """Whether what is made of these may have more elements than sizes ever have."""
+    first, *others = sorted((s.array.size for s in inputs), reverse=True)
+    return first * max(others[:1], default=1) > _MOST
+
+
 def _array(items: object) -> Array:
     return np.asarray(items, dtype=object)
 

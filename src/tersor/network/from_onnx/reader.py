@@ -19,6 +19,7 @@ from tersor.network.from_onnx.ports import World, Worlds, output_port, ports_of,
 from tersor.network.from_onnx.table import MICROSOFT, OPERATORS, VALUES_MAKE_SIZES, Result
 from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
 from tersor.network.from_onnx.values import Constant, Sizes, Value, as_sizes
+from tersor.network.from_onnx.wire import look_over
 from tersor.network.network import Network, Port
 
 _BYTES_MOST = (1 << 31) - 1  # what protobuf itself allows
@@ -70,6 +71,7 @@ def _bytes(path: Path) -> bytes:
 def _parsed(data: bytes) -> ModelProto:
     if len(data) > _BYTES_MOST:
         raise FormatError("The model exceeds 2 GiB", offset=_BYTES_MOST)
+    look_over(data)
     proto = ModelProto()
     try:
         proto.ParseFromString(data)
@@ -273,7 +275,10 @@ def _symbolic(op: Operation) -> Result | None:
         return None
     inputs = [as_sizes(value) for value in op.inputs if value is not None]
     found = [value for value in inputs if value is not None]
-    return function(op, found) if len(found) == len(inputs) else None
+    if len(found) < len(inputs) or ops_sizes.grows(found):
+        return None
+    result: Result | None = function(op, found)
+    return result
 
 
 def _rename(op: Operation, results: tuple[Value | None, ...]) -> None:

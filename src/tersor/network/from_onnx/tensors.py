@@ -95,16 +95,21 @@ def _external(proto: TensorProto, folder: Path | None) -> bytes:
         remedy = "Read the model from its path, so that the file beside it is found."
         raise ModelError(name, "lies in another file", remedy)
     facts = {entry.key: entry.value for entry in proto.external_data}
+    count = bytes_of(proto.data_type, tuple(proto.dims))
     try:
         path = (folder / facts["location"]).resolve()
         offset = int(facts.get("offset", "0"))
-    except (KeyError, ValueError, OSError):
+        length = int(facts.get("length", str(count)))
+    except (KeyError, ValueError, OSError, RuntimeError):  # the last: links in a ring
         raise FormatError(f"{name} does not say where its data lie", offset=0) from None
     if not path.is_relative_to(folder.resolve()):
         remedy = "Put the data into the model's own folder."
         raise ModelError(name, "lies outside the folder of the model", remedy)
-    count = bytes_of(proto.data_type, tuple(proto.dims))
+    if length != count:
+        raise FormatError(f"{name} has {length} bytes where {count} belong", offset=0)
     try:
+        if not path.is_file():
+            raise FileError(path, "is no file", "It should hold weights of the model.")
         if offset < 0 or path.stat().st_size < offset + count:
             problem = f"{name} reaches beyond the end of {path.name}"
             raise FormatError(problem, offset=max(offset, 0))

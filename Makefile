@@ -26,10 +26,8 @@ format: setup
 	$(BIN)/ruff format .
 
 bench: setup
-	test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	.venv-bench/bin/python -m pip install --quiet --disable-pip-version-check \
-		nncf onnx onnxruntime sympy
-	$(BIN)/python -m benchmarks.spine
+	$(BIN)/python -m benchmarks.environments
+	$(BIN)/python -m benchmarks.ptq
 	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.records
 

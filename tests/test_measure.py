@@ -105,6 +105,21 @@ def test_bursts_of_quick_models_hold_many_runs(clock):
     assert len(log) == 4 + 3 * (4 + 4)
 
 
+def test_who_takes_its_own_times_is_asked_for_bursts(clock):
+    """Its session takes long, as a way to another process does; that is not counted."""
+    asked = []
+
+    def burst(runs):
+        asked.append(runs)
+        return [0.5, 0.7, 0.6, 0.5][:runs]
+
+    afar = Contestant("afar", Runner(clock, 9.0), {}, burst)
+    found, near = race([afar, entry(Runner(clock, 1.0))], rounds=2, monitor=Shares(0.0))
+    assert asked == [3, 4, 4]  # 2 ms / 0.5 ms
+    assert found.median_ms == pytest.approx(0.55)
+    assert ratio(near, found).median == pytest.approx(1 / 0.55)
+
+
 def test_first_runs_after_a_switch_do_not_count(clock):
     log = []
 

@@ -1,7 +1,6 @@
 """The whole trip on trained networks and real images, through PyTorch and through ONNX."""
 
 import pytest
-from benchmarks.spine import images
 from benchmarks.subjects import find
 
 from tersor.data.split import split
@@ -21,8 +20,9 @@ def network(depth):
 @pytest.mark.slow
 def test_resnet20_in_int8_on_all_test_images():
     net = network(20)
-    data = images(find("resnet20"), 10_000)
-    result = compress(net, split(data.calibration, test=data.test), recipe="w8a8")
+    data = find("resnet20")
+    parts = split(data.samples("calibration"), test=data.samples("test"))
+    result = compress(net, parts, recipe="w8a8")
     report = result.report
     assert 100 * report["original"]["metric"]["value"] == pytest.approx(91.73, abs=0.2)
     assert report["original"]["metric"]["samples"] == 10_000
@@ -43,9 +43,9 @@ def test_deeper_networks_through_onnx(tmp_path, depth):
     path = tmp_path / "model.onnx"
     path.write_bytes(to_onnx(network(depth)))
     loaded = read(path)
-    data = images(find(f"resnet{depth}"), 1000)
+    data = find(f"resnet{depth}")
     options = Options(seconds=4.0)
-    parts = split(data.calibration, test=data.test)
+    parts = split(data.samples("calibration"), test=data.samples("test", 1000))
     report = compress(loaded, parts, recipe="w8a8", options=options).report
     assert report["drop_pp"]["value"] <= 1.0
     assert report["compression"] >= 3.7

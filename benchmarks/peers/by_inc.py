@@ -1,0 +1,55 @@
+"""Intel Neural Compressor for ONNX (onnx-neural-compressor), static, per-channel weights.
+
+qoperator    integer operators, its default format
+qdq          QuantizeLinear and DequantizeLinear
+smooth       "qdq" after SmoothQuant, which it recommends for transformers
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks.peers.job import Array, Job
+
+SETTINGS = {
+    "image": ("qoperator", "qdq"),
+    "text": ("qoperator", "qdq", "smooth"),
+    "audio": ("qoperator", "qdq"),
+}
+
+
+def load() -> None:
+    """See `benchmarks.peers`."""
+    from onnx_neural_compressor import quantization  # noqa: F401
+
+
+def quantize(job: Job) -> None:
+    """See `benchmarks.peers`."""
+    from onnx_neural_compressor.quantization import QuantFormat, config, quantize
+
+    smooth: dict[str, Any] = {"SmoothQuant": True} if job.setting == "smooth" else {}
+    qoperator = job.setting == "qoperator"
+    settings = config.StaticQuantConfig(
+        calibration_data_reader=_reader(job),
+        quant_format=QuantFormat.QOperator if qoperator else QuantFormat.QDQ,
+        per_channel=True,
+        calibration_sampling_size=sum(1 for _ in job.feeds()),
+        extra_options=smooth,
+    )
+    quantize(str(job.model), str(job.into("model.onnx")), settings)
+
+
+def _reader(job: Job) -> Any:
+    """Samples one by one, again and again, in the class that the tool insists on."""
+    from onnx_neural_compressor.data_reader import CalibrationDataReader
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.rewind()
+
+        def get_next(self) -> dict[str, Array] | None:
+            return next(self.feeds, None)
+
+        def rewind(self) -> None:
+            self.feeds: Iterator[dict[str, Array]] = job.feeds()
+
+    return Reader()

@@ -1,0 +1,55 @@
+"""Tersor itself, in its own environment.
+
+quantize    the recipe w8a8 alone: read, quantize, write model.onnx and model.tsr
+compress    everything: the default recipe with its races, checks and reports
+"""
+
+from benchmarks.peers.job import KINDS, Job
+
+SETTINGS = dict.fromkeys(KINDS, ("quantize", "compress"))
+_RECIPE = "w8a8"
+
+
+def load() -> None:
+    """See `benchmarks.peers`."""
+    import tersor.export.onnx
+    import tersor.pipeline  # noqa: F401
+
+
+def quantize(job: Job) -> None:
+    """See `benchmarks.peers`."""
+    {"quantize": _quantize, "compress": _compress}[job.setting](job)
+
+
+def _quantize(job: Job) -> None:
+    from tersor.data.samples import Samples
+    from tersor.export.onnx import to_onnx
+    from tersor.plan.recipe import load_recipe
+    from tersor.reading import read
+    from tersor.store.model import save_model
+
+    network, samples = read(job.model).network, Samples(job.calibration())
+    (candidate,) = load_recipe(_RECIPE).candidates
+    for step in candidate.steps:
+        network = step.build().apply(network, samples)
+    onnx = to_onnx(network)
+    job.into("model.onnx").write_bytes(onnx)
+    save_model(job.into("model.tsr"), onnx, {})
+
+
+def _compress(job: Job) -> None:
+    from pathlib import Path
+
+    import numpy as np
+
+    import tersor
+
+    source = Path(job.source)
+    with np.load(source / "validation.npz", allow_pickle=False) as arrays:
+        inputs = {name: arrays[name] for name in arrays.files}
+    text = job.kind == "text"  # labels are of pairs: the float network's outputs count
+    labels = None if text else np.load(source / "validation-labels.npy")
+    validation = tersor.Samples(inputs, labels)
+    parts = tersor.split(tersor.Samples(job.calibration()), validation=validation)
+    result = tersor.compress(job.model, parts, metric="mse" if text else None)
+    result.save(job.target)

@@ -9,7 +9,7 @@ import tersor
 
 NAMES = {
     *("Budget", "Network", "Options", "Recipe", "Samples", "TersorError", "__version__"),
-    *("capture", "compress", "load", "open", "split"),
+    *("capture", "compress", "load", "open", "read_samples", "split"),
 }
 
 

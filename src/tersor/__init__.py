@@ -25,6 +25,7 @@ _HOME = {
     "compress": "tersor.pipeline",
     "load": "tersor.reading",
     "open": "tersor.runtime",
+    "read_samples": "tersor.data.read",
     "split": "tersor.data.split",
 }
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from tersor.arrays.intervals import paired_mean, wilson
 from tersor.data.check import PortLike, fit
+from tersor.data.read import as_samples
 from tersor.data.samples import Samples
 from tersor.engines.engine import End
 from tersor.errors import DataError, InputError
@@ -21,7 +22,7 @@ Array = NDArray[np.generic]
 
 def evaluate(
     path: str | Path,
-    samples: Samples,
+    data: object,
     *,
     metric: str | UserMetric | None = None,
     engine: str | None = None,
@@ -32,7 +33,7 @@ def evaluate(
 
     Args:
         path: A model; see `tersor.reading.read`.
-        samples: Inputs that fit it, with labels.
+        data: Inputs that fit it, with labels; see `tersor.data.read.as_samples`.
         metric: See `tersor.metrics.resolve`; a user's function may do without labels.
         engine: As for `tersor.open`.
         batch_size: How many samples run at once; a model whose batch is fixed takes its own.
@@ -48,9 +49,11 @@ def evaluate(
         InputError: There is no such metric or engine, or it compares two models.
         FileError, FormatError, EngineError: The model cannot be opened or run.
     """
-    _check_labels(samples, metric)
+    _check_metric(metric)
     with naming(path), model_file(path) as file:
         model = open_model(file, engine=engine)
+        samples = as_samples(data, [end.name for end in model.inputs])
+        _check_labels(samples, metric)
         fitting = fit(samples, [_port(end, samples) for end in model.inputs])
         size = _batch_size(model.inputs, len(samples), batch_size)
         chosen: Metric | None = None
@@ -75,10 +78,13 @@ def evaluate(
     }
 
 
-def _check_labels(samples: Samples, metric: str | UserMetric | None) -> None:
+def _check_metric(metric: str | UserMetric | None) -> None:
     if isinstance(metric, str) and metric.partition(":")[0] == "agreement":
         allowed = "one of top1, top5, mse: agreement compares two models"
         raise InputError("metric", got=metric, allowed=allowed)
+
+
+def _check_labels(samples: Samples, metric: str | UserMetric | None) -> None:
     if samples.labels is None and not callable(metric):
         raise DataError(
             "The data",

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from tersor.data.check import fit
+from tersor.data.images import read_images
 from tersor.data.lazy import Lazy
 from tersor.data.read import read_samples
 from tersor.data.split import split
@@ -142,8 +143,8 @@ def test_a_wrong_table_is_refused(folder, table, said):
 
 
 def test_no_table_and_no_images_are_told(tmp_path):
-    with pytest.raises(FileError, match="is not there"):
-        read_samples(tmp_path)
+    with pytest.raises(FileError, match=r"preprocess\.toml is not there"):
+        read_images(tmp_path)
     (tmp_path / "preprocess.toml").write_text(TABLE)
     with pytest.raises(FileError, match="holds no images"):
         read_samples(tmp_path)

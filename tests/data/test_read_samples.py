@@ -78,14 +78,16 @@ def test_text_is_no_sample(module):
         read_samples(module("return {'x': ['a', 'b']}"))
 
 
-@pytest.mark.parametrize("source", ["data.csv", "nothing/here", ""])
+@pytest.mark.parametrize("source", ["data.xlsx", "nothing/here", ""])
 def test_other_kinds_are_refused(source, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     if source:
-        with pytest.raises(InputError, match=r"an \.npz file, a folder of images"):
+        with pytest.raises(InputError, match=r"an \.npz, \.jsonl, \.tsv, \.csv or \.txt file"):
             read_samples(source)
     else:
-        with pytest.raises(FileError, match=r"preprocess\.toml is not there"):
+        with pytest.raises(
+            FileError, match=r"has none of preprocess\.toml, audio\.toml, text"
+        ):
             read_samples(tmp_path)
 
 
@@ -162,12 +164,16 @@ def test_too_many_arrays_are_refused(tmp_path, monkeypatch):
         read_samples(tmp_path / "d.npz")
 
 
-def test_every_cut_and_every_flipped_bit_is_refused_or_harmless(npz, tmp_path):
+@pytest.mark.parametrize("mapped_bytes", [1, 1 << 26], ids=["in the file", "in memory"])
+def test_every_cut_and_every_flipped_bit_is_refused_or_harmless(
+    npz, tmp_path, monkeypatch, mapped_bytes
+):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", mapped_bytes)
     whole = npz.read_bytes()
     rng = np.random.default_rng(0)
     bad = tmp_path / "bad.npz"
-    forged = [whole[:n] for n in range(0, len(whole), 7)]
-    for at in rng.integers(0, len(whole), 300):
+    forged = [whole[:n] for n in range(0, len(whole), 13)]
+    for at in rng.integers(0, len(whole), 150):
         flipped = bytearray(whole)
         flipped[at] ^= 1 << int(rng.integers(8))
         forged.append(bytes(flipped))
@@ -204,3 +210,41 @@ def test_batches_cover_all_samples_in_order():
     assert np.concatenate([b.labels for b in found]).tolist() == Y.tolist()
     with pytest.raises(InputError, match="batch size"):
         next(Samples({"x": X}).batches(0))
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_large_arrays_stay_in_the_file(tmp_path, monkeypatch, order):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 200)
+    np.savez(tmp_path / "d.npz", x=np.asarray(X, order=order), labels=Y)
+    samples = read_samples(tmp_path / "d.npz")
+    assert isinstance(samples.inputs["x"], np.memmap)
+    assert not isinstance(samples.labels, np.memmap)
+    assert samples.inputs["x"].tolist() == X.tolist()
+    np.savez_compressed(tmp_path / "c.npz", x=np.tile(X, (9, 1)))
+    assert not isinstance(read_samples(tmp_path / "c.npz").inputs["x"], np.memmap)
+
+
+def test_more_than_an_array_is_found_where_it_stays_in_the_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 1)
+    more = write_zip(tmp_path / "more.zip", [])
+    with zipfile.ZipFile(more, "w") as archive:
+        archive.writestr("x.npy", npy_of(X) + b"more")
+    with pytest.raises(FileError, match="holds more than array"):
+        read_samples(more.rename(tmp_path / "more.npz"))
+
+
+def test_a_member_that_lies_elsewhere_is_refused(npz, monkeypatch):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 1)
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: io.BytesIO(npy_of(X)))
+    whole = bytearray(npz.read_bytes())
+    whole[0] ^= 1
+    npz.write_bytes(whole)
+    with pytest.raises(FileError, match="is damaged in array"):
+        read_samples(npz)
+
+
+def test_two_tables_in_one_folder_are_refused(tmp_path):
+    for name in ("audio.toml", "text.toml"):
+        (tmp_path / name).touch()
+    with pytest.raises(FileError, match=r"has audio\.toml and text\.toml"):
+        read_samples(tmp_path)

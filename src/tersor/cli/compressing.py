@@ -11,6 +11,7 @@ import click
 
 from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import (
+    DATA,
     METRIC,
     command,
     engines_of,
@@ -72,8 +73,7 @@ class _Wishes:
     "--data",
     required=True,
     metavar="D",
-    help="Samples to calibrate and choose by: an .npz file of arrays named like the inputs "
-    "(and perhaps labels), a folder of images, or package.module:callable.",
+    help="Samples to calibrate and choose by: " + DATA,
 )
 @click.option(
     "--validation",
@@ -155,7 +155,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
     metric = metric_of(wishes.metric)
     budget = _budget(wishes.budget)
     with _output(wishes.output, wishes.sources) as folder:
-        data = _data(wishes)
+        _check_data(wishes)
         recipe = _recipe(wishes.recipe, settings)
         with progress() as advance:
             advance("read", 0.0)
@@ -166,6 +166,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
 
             with naming(wishes.model):
                 loaded = read(wishes.model)
+            data = _data(wishes, [port.name for port in loaded.network.inputs])
             options = Options(
                 batch=wishes.batch,
                 threads=wishes.threads,
@@ -239,14 +240,23 @@ def _recipe(source: str, settings: Mapping[str, str]) -> "Recipe":
     return with_settings(recipe, settings) if settings else recipe
 
 
-def _data(wishes: _Wishes) -> "Samples | Split":
+def _check_data(wishes: _Wishes) -> None:
+    """Refuse wrong paths before the model is read."""
+    from tersor.data.read import check_source
+
+    for source in (wishes.data, wishes.validation, wishes.test):
+        if source is not None:
+            check_source(source)
+
+
+def _data(wishes: _Wishes, names: list[str]) -> "Samples | Split":
     """The samples, divided where the user divided them."""
     from tersor.data.read import read_samples
     from tersor.data.split import split
 
-    samples = read_samples(wishes.data)
+    samples = read_samples(wishes.data, names=names)
     others = [
-        None if each is None else read_samples(each)
+        None if each is None else read_samples(each, names=names)
         for each in (wishes.validation, wishes.test)
     ]
     if others == [None, None]:

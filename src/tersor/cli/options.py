@@ -14,6 +14,12 @@ if TYPE_CHECKING:
     from tersor.metrics import UserMetric
 
 Function = Callable[..., Any]
+DATA = (
+    "an .npz file of arrays named like the inputs (and perhaps labels); a folder with "
+    "preprocess.toml (images), audio.toml (.wav) or text.toml; a .jsonl, .tsv, .csv or .txt "
+    "file beside a text.toml; or package.module:callable that returns arrays, batches, a "
+    "dataset or a DataLoader. See docs/bring-your-model.md."
+)
 METRIC = "{names}, or package.module:callable; top1:NAME takes the output NAME."
 
 

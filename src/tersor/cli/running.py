@@ -7,6 +7,7 @@ import click
 
 from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import (
+    DATA,
     METRIC,
     command,
     engine,
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     "--data",
     required=True,
     metavar="D",
-    help="Samples with labels: an .npz file, a folder of images, or package.module:callable.",
+    help="Samples with labels: " + DATA,
 )
 @click.option(
     "--metric",
@@ -47,14 +48,14 @@ def evaluate(model: str, data: str, metric: str | None, engine: str | None) -> A
     """Score MODEL on labelled samples, with a 95 % interval."""
     known_engine(engine)
     chosen = metric_of(metric)
-    from tersor.data.read import read_samples
+    from tersor.data.read import check_source
     from tersor.evaluation import evaluate as evaluated
 
-    samples = read_samples(data)
+    check_source(data)
     with progress() as advance:
         found = evaluated(
             model,
-            samples,
+            data,
             metric=chosen,
             engine=engine,
             on_progress=lambda fraction: advance("evaluate", fraction),

@@ -51,6 +51,32 @@ def find(spec: str) -> Callable[..., Any]:
         InputError: The name has another form, or there is no such module or callable.
         CallableError: The module raised while it was imported.
     """
+    found = _found(spec)
+    if not callable(found):
+        raise InputError(spec, got=type(found).__name__, allowed="a callable")
+    called: Callable[..., Any] = found
+    return called
+
+
+def call(spec: str) -> Any:
+    """What the callable of that name returns, called without arguments; other values as is.
+
+    Raises:
+        InputError: See `find`.
+        CallableError: It raised.
+    """
+    found = _found(spec)
+    if not callable(found):
+        return found
+    try:
+        return found()
+    except TersorError:
+        raise
+    except Exception as error:
+        raise CallableError(spec, "raised", error) from error
+
+
+def _found(spec: str) -> Any:
     if not is_spec(spec):
         raise InputError("callable", got=spec, allowed='of the form "package.module:callable"')
     module, _, path = spec.partition(":")
@@ -61,26 +87,7 @@ def find(spec: str) -> Callable[..., Any]:
             listed = ", ".join(known) or "nothing"
             raise InputError(spec, got=part, allowed=f"a name in {module}, which has {listed}")
         found = getattr(found, part)
-    if not callable(found):
-        raise InputError(spec, got=type(found).__name__, allowed="a callable")
-    called: Callable[..., Any] = found
-    return called
-
-
-def call(spec: str) -> Any:
-    """What the callable of that name returns, called without arguments.
-
-    Raises:
-        InputError: See `find`.
-        CallableError: It raised.
-    """
-    found = find(spec)
-    try:
-        return found()
-    except TersorError:
-        raise
-    except Exception as error:
-        raise CallableError(spec, "raised", error) from error
+    return found
 
 
 def _import(module: str, spec: str) -> Any:

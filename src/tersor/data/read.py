@@ -1,8 +1,15 @@
 """Reading samples from wherever the user has them.
 
-.npz                     arrays named like the model's inputs; `labels` is optional
-folder                   images, see `tersor.data.images`
-package.module:callable  returns `Samples`, a dict of arrays, or (dict of arrays, labels)
+.npz                       arrays named like the model's inputs; `labels` is optional
+.jsonl, .tsv, .csv, .txt   texts, with a text.toml beside it, see `tersor.data.text`
+folder                     with a preprocess.toml: images, see `tersor.data.images`;
+                           with an audio.toml: sounds, see `tersor.data.audio`;
+                           with a text.toml: texts
+package.module:name        a callable that returns samples, or an object that holds them: see
+                           `tersor.data.objects` (arrays, batches, datasets, DataLoaders)
+
+Images, sounds, texts and datasets are read when a batch asks for them, and arrays of large
+.npz files stay in the file if that is not compressed.
 """
 
 import struct
@@ -11,35 +18,63 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from tersor.data import audio, images, text
 from tersor.data.callables import call, is_spec
-from tersor.data.images import read_images
+from tersor.data.objects import Names, samples_of, samples_of_arrays
 from tersor.data.samples import Samples
-from tersor.errors import DataError, FileError, InputError
+from tersor.errors import FileError, InputError
 
 Array = NDArray[np.generic]
 
 LIMIT_BYTES = 16 << 30
-LABELS = "labels"
+MAPPED_BYTES = 64 << 20  # arrays of this size and above stay in the file
 
-_KINDS = "an .npz file, a folder of images, or package.module:callable"
+_KINDS = (
+    "an .npz, .jsonl, .tsv, .csv or .txt file, a folder of images, sounds or texts, or "
+    "package.module:callable"
+)
+_FOLDERS = {
+    images.TABLE: images.read_images,
+    audio.TABLE: audio.read_audio,
+    text.TABLE: text.read_text,
+}
 _DAMAGED = "Write it again with numpy.savez."
 _UNREADABLE = (SyntaxError, TypeError, RecursionError, OverflowError, tokenize.TokenError)
 _ITEMS = 10_000  # most arrays in a file
+_LOCAL = struct.Struct("<4s22x2H")  # of a zip's member: signature, sizes of name and extra
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_samples(source: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> Samples:
+def as_samples(given: object, names: Names = None) -> Samples:
+    """Samples from a path, the name of a callable, or any object that holds some.
+
+    Args:
+        given: See the module, and `tersor.data.objects`.
+        names: Of the model's inputs, in order: what tuples of arrays are matched with.
+
+    Raises:
+        InputError, FileError, DataError, CallableError: As `read_samples` and `samples_of`.
+    """
+    if isinstance(given, str | Path):
+        return read_samples(given, names=names)
+    return samples_of(given, "data", names)
+
+
+def read_samples(
+    source: str | Path, *, limit_bytes: int = LIMIT_BYTES, names: Names = None
+) -> Samples:
     """Samples from a file, a folder or a callable.
 
     Args:
         source: See the module.
-        limit_bytes: What the arrays may take in memory, all together.
+        limit_bytes: What the arrays of a file may take, all together.
+        names: Of the model's inputs, in order.
 
     Raises:
         InputError: `source` is of no known kind.
@@ -47,46 +82,37 @@ def read_samples(source: str | Path, *, limit_bytes: int = LIMIT_BYTES) -> Sampl
         DataError: What it holds are no samples.
         CallableError: The callable raised.
     """
+    check_source(source)
     path = Path(source)
-    if path.suffix.lower() == ".npz":
-        return _from_arrays(str(path), _read_npz(path, limit_bytes))
     if path.is_dir():
-        return read_images(path)
-    if is_spec(str(source)):
-        return _called(str(source))
-    raise InputError("data", got=str(source), allowed=_KINDS)
+        (table,) = [name for name in _FOLDERS if (path / name).is_file()]
+        return _FOLDERS[table](path)
+    if path.suffix.lower() == ".npz":
+        return samples_of_arrays(str(path), _read_npz(path, limit_bytes))
+    if path.suffix.lower() in text.SUFFIXES:
+        return text.read_text(path)
+    return samples_of(call(str(source)), str(source), names)
 
 
-def _from_arrays(what: str, arrays: Mapping[str, Any], labels: Any = None) -> Samples:
-    """Samples of named arrays; one named `labels` holds the labels."""
-    found = {str(name): _array(f"{what}: {name}", value) for name, value in arrays.items()}
-    own = found.pop(LABELS, None)
-    if labels is not None:
-        own = _array(f"{what}: labels", labels)
-    return Samples(found, own)
+def check_source(source: str | Path) -> None:
+    """Refuse at once what `read_samples` would refuse by its name alone.
 
-
-def _array(what: str, value: Any) -> Array:
-    """An array, or a tensor, as an array of numbers."""
-    if hasattr(value, "detach"):
-        value = value.detach().cpu().numpy()
-    array = value if isinstance(value, np.ndarray) else np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise DataError(what, f"holds {array.dtype}, not numbers", "Give arrays of numbers.")
-    return cast(Array, array)
-
-
-def _called(spec: str) -> Samples:
-    made = call(spec)
-    if isinstance(made, Samples):
-        return made
-    labels = None
-    if isinstance(made, tuple) and len(made) == 2:
-        made, labels = made
-    if not isinstance(made, Mapping):
-        allowed = "a callable that returns Samples, a dict of arrays, or (dict, labels)"
-        raise InputError(spec, got=type(made).__name__, allowed=allowed)
-    return _from_arrays(spec, made, labels)
+    Raises:
+        InputError: `source` is of no known kind.
+        FileError: There is no such file, or the folder does not say what is in it.
+    """
+    path = Path(source)
+    if path.is_dir():
+        tables = [name for name in _FOLDERS if (path / name).is_file()]
+        if len(tables) != 1:
+            has = " and ".join(tables) or f"none of {', '.join(_FOLDERS)}"
+            remedy = "One table says how files become arrays; see docs/bring-your-model.md."
+            raise FileError(path, f"has {has}", remedy)
+    elif path.suffix.lower() in {".npz", *text.SUFFIXES}:
+        if not path.is_file():
+            raise FileError(path, "cannot be read (No such file)", "Check the path.")
+    elif not is_spec(str(source)):
+        raise InputError("data", got=str(source), allowed=_KINDS)
 
 
 def _read_npz(path: Path, limit_bytes: int) -> dict[str, Array]:
@@ -167,6 +193,8 @@ def _header(path: Path, name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.
 
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """One array; the zip's own checksum is verified by reading to the end."""
+    if info.compress_type == zipfile.ZIP_STORED and info.file_size >= MAPPED_BYTES:
+        return _mapped(path, archive, info)
     try:
         with archive.open(info) as file:
             array = npy.read_array(cast(BinaryIO, file), allow_pickle=False)
@@ -175,3 +203,28 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     except _UNREADABLE as error:
         raise FileError(path, f"is damaged ({_first_line(error)})", _DAMAGED) from None
     return cast(Array, array)
+
+
+def _mapped(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """An array that is not compressed, in the file, after its checksum was verified."""
+    with archive.open(info) as file:
+        shape, dtype = _header(path, info.filename, cast(BinaryIO, file))
+        start = file.tell()
+        while file.read(1 << 20):  # the last one verifies the checksum
+            pass
+    with archive.open(info) as file:
+        version = npy.read_magic(cast(BinaryIO, file))
+        _, by_columns, _ = _HEADERS[version](cast(BinaryIO, file))
+    size = int(np.prod([int(d) for d in shape], dtype=object)) * dtype.itemsize
+    if start + size != info.file_size:
+        raise FileError(path, f"holds more than array {info.filename!r}", _DAMAGED)
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset)
+        header = raw.read(_LOCAL.size)
+    signature, name_size, extra_size = _LOCAL.unpack(header)
+    if signature != b"PK\x03\x04":
+        raise FileError(path, f"is damaged in array {info.filename!r}", _DAMAGED)
+    offset = info.header_offset + _LOCAL.size + name_size + extra_size + start
+    order: Literal["C", "F"] = "F" if by_columns else "C"
+    mapped = np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order=order)
+    return cast(Array, mapped)

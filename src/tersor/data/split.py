@@ -51,6 +51,7 @@ def split(
     """
     n = len(samples)
     tail = "no test samples" if test is None else f"{len(test)} test samples only report"
+    tail += f"; {samples.note}" if samples.note else ""
     if validation is not None:
         chosen = evenly(n, min(n, CALIBRATION_LIMIT))
         few = samples if len(chosen) == n else _part(samples, chosen)

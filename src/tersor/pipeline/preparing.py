@@ -9,6 +9,7 @@ import numpy as np
 from tersor.choosing.judge import few_of
 from tersor.choosing.program import Array, Run
 from tersor.data.check import fit
+from tersor.data.read import as_samples
 from tersor.data.samples import Samples
 from tersor.data.split import Split, split
 from tersor.engines import find
@@ -56,11 +57,15 @@ def load(model: Network | Loaded | str | Path) -> Loaded:
     return replace(model, network=network)
 
 
-def parts_of(data: Samples | Split, network: Network) -> Split:
-    """The samples by purpose, checked against the model's inputs; see `data.check.fit`."""
+def parts_of(data: object, network: Network) -> Split:
+    """The samples by purpose, checked against the model's inputs.
+
+    See `data.check.fit`; what is no `Split` is read by `data.read.as_samples`.
+    """
     ports = [(port.name, port.shape, port.dtype) for port in network.inputs]
-    if isinstance(data, Samples):
-        data = split(fit(data, ports))
+    if not isinstance(data, Split):
+        samples = as_samples(data, [port.name for port in network.inputs])
+        data = split(fit(samples, ports))
     else:
         test = None if data.test is None else fit(data.test, ports)
         data = Split(fit(data.calibration, ports), fit(data.validation, ports), test, data.how)

@@ -44,7 +44,7 @@ _WITHOUT_LABELS = 2.0  # some of the disagreements correct the original
 
 def compress(
     model: Network | Loaded | str | Path,
-    data: Samples | Split,
+    data: object,
     *,
     recipe: str | Path | Recipe = "fast",
     budget: Budget | None = None,
@@ -56,14 +56,15 @@ def compress(
     Args:
         model: A network, or what `tersor.load` takes.
         data: Samples, labels optional; a `Split` (see `data.split.split`) where validation
-            and test samples are apart.
+            and test samples are apart; or a path, the name of a callable, arrays, batches,
+            a dataset or a DataLoader (see `data.read` and `data.objects`).
         recipe: Name of a recipe, path of one, or a `Recipe`: what to try.
         budget: What to reach. Its drop replaces the recipe's limit.
         metric: See `tersor.metrics.resolve`; by default what fits the labels.
         options: Batch size, threads, engines, time.
 
     Raises:
-        InputError: A setting is outside its range.
+        InputError: A setting is outside its range, or `data` is of no known kind.
         ModelError, UnsupportedError: The model cannot be worked on.
         DataError: The samples do not fit the model.
         VerifyError: An engine does not compute what the network does.
@@ -93,7 +94,7 @@ class _Work:
         self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - start
         self.options.tell(name, 1.0)
 
-    def run(self, model: Network | Loaded | str | Path, data: Samples | Split) -> Result:
+    def run(self, model: Network | Loaded | str | Path, data: object) -> Result:
         """Everything, in order."""
         began = time.monotonic()
         places(self.options.engines)  # an unknown engine is told of before any work

@@ -1,6 +1,6 @@
 """Which activations are rounded, so that integer kernels run from end to end.
 
-Operations fall into four kinds:
+Operations fall into five kinds:
 
 compute   has a weight: convolutions, linear, matmul with a constant side. Runs in integers if
           its input is rounded and its weight is held by integers.
@@ -9,10 +9,14 @@ join      no weight, but makes new values: add, average pool, mean. Runs in inte
 carrier   moves values without changing them: max pool, reshape, slice, zero padding, concat.
           Its input and its result have the same scale, so it is exact on integers.
 fused     relu, clamp: engines run it inside the operation before it; rounding comes after.
+float     everything else: normalization, softmax, gelu. Engines run it in floats.
 
 Walking backwards, every compute wants its input rounded; what a carrier passes on, and what
 a join makes, is wanted from them in turn. Values that meet in a carrier share one range.
-A value that is rounded is read rounded by all, except by the network's output.
+A value that an integer kernel makes is read rounded by all, except by the network's output:
+the kernel writes integers only. A value that a float kernel makes is there in floats anyway,
+and is read rounded by integer kernels only: the residual sum behind a normalization keeps its
+precision.
 """
 
 from dataclasses import dataclass, field
@@ -57,10 +61,12 @@ class Points:
     Attributes:
         groups: Sets of nodes whose results share one range, in graph order.
         of: The group of each node, an index into `groups`.
+        readers: For each node, who reads its result rounded.
     """
 
     groups: list[list[fx.Node]] = field(default_factory=list)
     of: dict[fx.Node, int] = field(default_factory=dict)
+    readers: dict[fx.Node, list[fx.Node]] = field(default_factory=dict)
 
 
 def operation(node: fx.Node) -> str:
@@ -69,7 +75,7 @@ def operation(node: fx.Node) -> str:
 
 
 def input_of(node: fx.Node) -> object:
-    """The activation that a compute reads."""
+    """The activation that a compute with a weight reads."""
     return node.args[1 if operation(node) == "aten.addmm.default" else 0]
 
 
@@ -77,15 +83,26 @@ def points(graph: fx.Graph, layers: list[Layer]) -> Points:
     """Where to round, if `layers` are to run in integers."""
     compute = {layer.node for layer in layers}  # names of nodes
     wanted: dict[fx.Node, None] = {}
+    integer: set[fx.Node] = set()
     for node in reversed(graph.nodes):
         if node.name in compute:
-            _want(input_of(node), wanted)
+            values = [input_of(node)]
         elif (operation(node) in _JOINS and _is_wanted(node, wanted)) or (
             _is_carrier(node) and node in wanted
         ):
-            for value in _activations(node):
-                _want(value, wanted)
-    return _grouped([n for n in graph.nodes if n in wanted])
+            values = list(_activations(node))
+        else:
+            continue
+        integer.add(node)
+        for value in values:
+            _want(value, wanted)
+    result = _grouped([n for n in graph.nodes if n in wanted])
+    for node in result.of:
+        every = node in integer or node.op != "call_function" or operation(node) in FUSED
+        result.readers[node] = [
+            user for user in node.users if user in integer or (every and user.op != "output")
+        ]
+    return result
 
 
 def _want(value: object, wanted: dict[fx.Node, None]) -> None:

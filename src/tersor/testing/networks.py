@@ -47,6 +47,35 @@ def perceptron(seed: int = 0) -> Network:
     )
 
 
+def encoder(seed: int = 0) -> Network:
+    """A transformer's block, normalized after each sum, with outliers in two channels.
+
+    Input "x" (batch, tokens, 16), output "y" (batch, 16), float32; four heads of four.
+    """
+    made = _Builder(seed)
+    x = made.graph.placeholder("x")
+    batch, tokens = (made.call(aten.sym_size.int, x, axis) for axis in (0, 1))
+    x = made.layer_norm("entry", x, 16)
+
+    def heads(name: str) -> fx.Node:
+        split = made.call(
+            aten.view.default, made.linear(name, x, 16, 16), [batch, tokens, 4, 4]
+        )
+        return made.call(aten.transpose.int, split, 1, 2)
+
+    q, k, v = heads("query"), heads("key"), heads("value")
+    mixed = made.call(aten.scaled_dot_product_attention.default, q, k, v)
+    mixed = made.call(aten.transpose.int, mixed, 1, 2)
+    joined = made.call(aten.reshape.default, mixed, [batch, tokens, 16])
+    total = made.call(aten.add.Tensor, x, made.linear("dense", joined, 16, 16))
+    middle = made.layer_norm("middle", total, 16)
+    wide = made.call(aten.gelu.default, made.linear("up", middle, 16, 32))
+    total = made.call(aten.add.Tensor, middle, made.linear("down", wide, 32, 16))
+    y = made.call(aten.mean.dim, made.layer_norm("exit", total, 16), [1])
+    shapes: tuple[int | str, ...] = ("batch", "tokens", 16)
+    return made.network(Port("x", shapes, "float32"), Port("y", ("batch", 16), "float32"), y)
+
+
 def samples_for(network: Network, count: int = 16, seed: int = 0) -> Samples:
     """Standard normal inputs for a network of float inputs, without labels."""
     rng = np.random.default_rng(seed)
@@ -96,6 +125,13 @@ class _Builder:
         weight = self.tensor(f"{name}.weight", self.normal(out, size) * (2 / size) ** 0.5)
         bias = self.tensor(f"{name}.bias", self.normal(out) * 0.1)
         return self.call(aten.linear.default, x, weight, bias)
+
+    def layer_norm(self, name: str, x: fx.Node, channels: int) -> fx.Node:
+        gamma = 1 + 0.1 * self.normal(channels)
+        gamma[:2] *= 20
+        weight = self.tensor(f"{name}.weight", gamma)
+        bias = self.tensor(f"{name}.bias", 0.1 * self.normal(channels))
+        return self.call(aten.layer_norm.default, x, [channels], weight, bias)
 
     def batch_norm(self, name: str, x: fx.Node, channels: int) -> fx.Node:
         gamma = self.tensor(f"{name}.weight", 1 + 0.1 * self.normal(channels))

@@ -189,13 +189,12 @@ class _Plan:
             if name not in made:
                 made.add(name)
                 network.module.add_submodule(path, ActivationQuantizer(*self.grids[node.name]))
-            readers = [user for user in node.users if user.op != "output"]
             with network.graph.inserting_after(
                 last_input if node.op == "placeholder" else node
             ):
                 rounded = network.graph.call_module(path, (node,))
             rounded.meta = dict(node.meta)
-            for reader in readers:
+            for reader in found.readers[node]:
                 reader.replace_input_with(node, rounded)
 
     def noise(self, changed: Network, samples: Samples) -> float:

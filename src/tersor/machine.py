@@ -5,6 +5,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Collection
 from functools import cache
 from importlib import metadata
 from pathlib import Path
@@ -31,6 +32,8 @@ _ISA = {  # our names for what a processor can do, and the kernel's names
     "bf16": "bf16",
     "sve": "sve",
 }
+_X86 = {"sse4_2", "avx", "avx2", "avx512f"}
+_DOT_PRODUCTS = {"avx_vnni", "avx512_vnni", "amx_int8"}
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "openvino", "torch")
 
 
@@ -70,6 +73,19 @@ def isa_flags() -> tuple[str, ...]:
     info = _cpuinfo()
     flags = set((info.get("flags") or info.get("Features") or "").split())
     return tuple(ours for ours, theirs in _ISA.items() if theirs in flags)
+
+
+def pairs_saturate(flags: Collection[str]) -> bool:
+    """Whether integer kernels on a processor of these instruction sets may clamp sums.
+
+    Without integer dot products, x86 kernels add two products of uint8 and int8 in 16 bits,
+    with saturation; see `arrays.saturation`.
+
+    >>> pairs_saturate(["sse4_2", "avx2"]), pairs_saturate(["avx2", "avx_vnni"])
+    (True, False)
+    """
+    is_x86 = not _X86.isdisjoint(flags)
+    return is_x86 and _DOT_PRODUCTS.isdisjoint(flags)
 
 
 def default_threads() -> int:

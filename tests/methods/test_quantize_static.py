@@ -6,7 +6,7 @@ from tersor.arrays.affine import sqnr_db
 from tersor.codes.affine import Affine
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
-from tersor.methods.quantize.static import QuantizeStatic
+from tersor.methods.quantize.static import QuantizeStatic, bits_for
 from tersor.network.quantizer import ActivationQuantizer
 from tersor.testing.networks import convolutional, perceptron, samples_for
 
@@ -104,6 +104,30 @@ def test_the_layer_that_makes_the_noise_goes_back_to_float():
     assert kept > forced + 6.0
 
 
+@pytest.mark.parametrize(
+    ("flags", "bits"),
+    [
+        (("sse4_2", "avx", "avx2", "fma"), 7),
+        (("sse4_2", "avx2", "avx512f"), 7),
+        (("sse4_2", "avx2", "avx_vnni"), 8),
+        (("avx2", "avx512f", "avx512_vnni", "amx_int8"), 8),
+        (("neon", "dotprod"), 8),
+        (("neon",), 8),
+        ((), 8),
+    ],
+)
+def test_weights_have_seven_bits_where_pairs_saturate(flags, bits):
+    assert bits_for(flags) == bits
+
+
+def test_seven_bits_are_used_and_noted():
+    network = perceptron()
+    result = QuantizeStatic(weight_bits=7).apply(network, samples_for(network))
+    codes = result.module.get_submodule("first.weight").codes()
+    assert codes.abs().max() == 63
+    assert all("int7 weights" in note.text for note in result.notes)
+
+
 def test_without_samples_it_refuses():
     with pytest.raises(InputError, match="samples must be given"):
         QuantizeStatic().apply(perceptron())
@@ -122,6 +146,7 @@ def test_samples_that_overflow_are_refused_by_node():
         ({"ranges": "max"}, "ranges must be one of minmax, percentile, mse, entropy"),
         ({"percent": 40.0}, r"percent must be in \(50, 100\]"),
         ({"samples": 0}, "samples must be at least 1"),
+        ({"weight_bits": 9}, "weight_bits must be 2 to 8"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, text):
@@ -136,7 +161,7 @@ def test_unknown_layer_is_refused_by_name():
 
 
 def test_each_layers_own_noise_is_noted():
-    """By definition, with all other layers float; where no other node reads its input."""
+    """That of the layer alone, before its bias takes back the mean of it."""
     network = convolutional()
     samples = samples_for(network, 256)
     notes = {n.layer: n for n in QuantizeStatic().apply(network, samples).notes}
@@ -145,4 +170,4 @@ def test_each_layers_own_noise_is_noted():
     for name in ("stem", "head"):
         alone = QuantizeStatic(keep=tuple(set(notes) - {name})).apply(network, samples)
         wanted = 10 ** (-sqnr_db(exact, alone.run(dict(samples.inputs))["scores"]) / 10)
-        assert 0.6 * wanted < notes[name].noise < 1.6 * wanted
+        assert 0.6 * wanted < notes[name].noise < 5 * wanted

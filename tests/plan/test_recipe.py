@@ -316,7 +316,7 @@ def test_what_is_wrong_is_told_with_its_place(text, told):
     ("setting", "told"),
     [
         ("ranges = 'msee'", "ranges must be mse (did you mean that?) or one of minmax, perc"),
-        ("ranges = 1", "ranges must be one of minmax, percentile, mse. Got 1."),
+        ("ranges = 1", "ranges must be one of minmax, percentile, mse, entropy. Got 1."),
         ("samples = true", "samples must be a whole number. Got True."),
         ("samples = 8.0", "samples must be a whole number. Got 8.0."),
         ("samples = '8'", "samples must be a whole number. Got '8'."),
@@ -352,7 +352,9 @@ def test_text_that_no_file_can_hold_is_refused():
 def test_mistakes_list_what_else_is_known():
     assert refused("nme = 'x'").endswith("step, candidate, run. Got 'nme'.")
     told = refused(STATIC + "rangs = 'mse'")
-    assert told.endswith("or one of percent, samples, min_sqnr_db, keep. Got 'rangs'.")
+    assert told.endswith(
+        "or one of percent, samples, min_sqnr_db, keep, weight_bits. Got 'rangs'."
+    )
 
 
 def test_an_unknown_candidate_lists_the_known_ones():

@@ -152,10 +152,15 @@ class Network:
                 return found.decode()
         return torch.as_tensor(found)
 
+    def code(self, path: str) -> Code | None:
+        """The code that holds the weight of that name; None if it is a plain tensor."""
+        owner, _, leaf = path.rpartition(".")
+        found = getattr(self.module.get_submodule(owner), leaf, None)
+        return found if isinstance(found, Code) else None
+
     def is_coded(self, path: str) -> bool:
         """Whether the weight of that name is held by a code already."""
-        owner, _, leaf = path.rpartition(".")
-        return isinstance(getattr(self.module.get_submodule(owner), leaf, None), Code)
+        return self.code(path) is not None
 
     def set_tensor(self, path: str, value: torch.Tensor) -> None:
         """Put a parameter or buffer of that name in place; only on a network of your own.
@@ -173,18 +178,23 @@ class Network:
             owner.register_buffer(leaf, value.detach())
 
     def set_code(self, path: str, code: Code) -> None:
-        """Hold the tensor of that name by `code` from now on; only on a network of your own.
+        """Hold one tensor by a code; see `set_codes`."""
+        self.set_codes({path: code})
 
-        Every `get_attr` of the tensor becomes a call of the code.
+    def set_codes(self, codes: Mapping[str, Code]) -> None:
+        """Hold tensors of these names by codes from now on; only on a network of your own.
+
+        Every `get_attr` of such a tensor becomes a call of the code.
         """
-        owner, leaf = self._owner(path)
-        for table in (owner._parameters, owner._buffers, owner._modules):
-            table.pop(leaf, None)
-        owner.add_module(leaf, code)
+        for path, code in codes.items():
+            owner, leaf = self._owner(path)
+            for table in (owner._parameters, owner._buffers, owner._modules):
+                table.pop(leaf, None)
+            owner.add_module(leaf, code)
         for node in list(self.graph.nodes):
-            if node.op == "get_attr" and node.target == path:
+            if node.op == "get_attr" and node.target in codes:
                 with self.graph.inserting_after(node):
-                    call = self.graph.call_module(path)
+                    call = self.graph.call_module(str(node.target))
                 call.meta = dict(node.meta)
                 node.replace_all_uses_with(call)
                 self.graph.erase_node(node)

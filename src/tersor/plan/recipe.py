@@ -61,8 +61,9 @@ class Step:
         return build(self.method, self.settings)
 
     def to_dict(self) -> dict[str, object]:
-        """As a recipe file holds it."""
-        return {"method": self.method, **{k: plain(v) for k, v in self.settings.items()}}
+        """As a recipe file holds it; a setting of None has no form there and is left out."""
+        given = {k: plain(v) for k, v in self.settings.items() if v is not None}
+        return {"method": self.method, **given}
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,8 @@ def _checked(what: str, value: object, hint: Any) -> object:
     """`value` as `hint` wants it."""
     origin, inner = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
+        if value is None:  # settings that were resolved before
+            return None
         (hint,) = (kind for kind in inner if kind is not type(None))
         return _checked(what, value, hint)
     if origin is Literal:

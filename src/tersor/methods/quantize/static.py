@@ -2,8 +2,10 @@
 
 Batch normalization is folded into the layer before it. Then
 
-    weights      int8, symmetric, one scale per output channel, nothing clamped
-    biases       int32, scale = input scale * weight scale
+    weights      int8, symmetric, one scale per output channel, nothing clamped; seven bits
+                 of it where kernels add pairs of products in 16 bits (`arrays.saturation`)
+    biases       int32, scale = input scale * weight scale, less the mean error that all
+                 roundings up to there leave in the layer's result; see `network.bias`
     activations  uint8, asymmetric, one scale and zero point per tensor, from samples
 
 Which activations are rounded is the matter of `network.points`: so many that integer
@@ -12,17 +14,19 @@ kernels run from end to end.
 A layer that costs too much stays float: while the output's signal-to-noise ratio is below
 `min_sqnr_db`, the layer that alone makes the most noise, and more than three times its equal
 share or more than half of all, goes back to float. Noise of several layers is taken to add up;
-what each makes alone is estimated by `network.sensitivity` and left in the notes.
+what each makes alone, before biases are corrected, is estimated by `network.sensitivity` and
+left in the notes.
 
 Source: Jacob et al., arXiv:1712.05877; Nagel et al., "A white paper on neural network
 quantization", arXiv:2106.08295, sections 2 and 3.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+import torch
 from torch import fx
 
 from tersor.arrays import ranges
@@ -30,8 +34,11 @@ from tersor.arrays.affine import scale_and_zero_point
 from tersor.arrays.histogram import Histogram
 from tersor.arrays.noise import Noise
 from tersor.codes.affine import Affine
+from tersor.codes.code import Code
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
+from tersor.machine import isa_flags, pairs_saturate
+from tersor.network.bias import mean_errors
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
@@ -45,6 +52,7 @@ _OPS = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "a
 _CODES = (0, 255)
 _RANGES = ("minmax", "percentile", "mse", "entropy")
 _TRIED_SAMPLES = 64  # enough to tell a costly layer from a cheap one
+_CORRECTING_SAMPLES = 128
 _BATCH = 32
 
 Grid = tuple[float, int]  # scale and zero point
@@ -60,6 +68,7 @@ class QuantizeStatic:
         samples: How many samples to look at, at most.
         min_sqnr_db: Layers go back to float until the outputs keep this signal-to-noise ratio.
         keep: Names of layers that stay float.
+        weight_bits: 2 to 8; None for 8, or 7 where this machine's kernels would saturate.
     """
 
     ranges: Literal["minmax", "percentile", "mse", "entropy"] = "mse"
@@ -67,6 +76,7 @@ class QuantizeStatic:
     samples: int = 512
     min_sqnr_db: float = 20.0
     keep: tuple[str, ...] = ()
+    weight_bits: int | None = None
 
     def __post_init__(self) -> None:
         if self.ranges not in _RANGES:
@@ -75,6 +85,8 @@ class QuantizeStatic:
             raise InputError("percent", got=self.percent, allowed="in (50, 100]")
         if self.samples < 1:
             raise InputError("samples", got=self.samples, allowed="at least 1")
+        if self.weight_bits is not None and not 2 <= self.weight_bits <= 8:
+            raise InputError("weight_bits", got=self.weight_bits, allowed="2 to 8")
 
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`."""
@@ -91,14 +103,15 @@ class QuantizeStatic:
         for group in found.groups:
             grid = self._grid([histograms[node.name] for node in group])
             grids.update((node.name, grid) for node in group)
-        plan = _Plan(folded, grids)
+        plan = _Plan(folded, grids, self.weight_bits or bits_for(isa_flags()))
         whole = plan.quantized(chosen)
         tried = seen.take(0, _TRIED_SAMPLES)
         noise = layer_noise(folded, whole, (layer.node for layer in chosen), tried)
         kept = self._too_costly(plan.noise(whole, tried), chosen, noise)
         result = plan.quantized(layer for layer in chosen if layer.name not in kept)
+        _correct(result, seen.take(0, _CORRECTING_SAMPLES))
         for layer in chosen:
-            text = kept.get(layer.name, "int8 weights per channel, uint8 activations")
+            text = kept.get(layer.name, plan.describe())
             done = layer.name not in kept
             notes.append(Note(layer.name, _NAME, done, text, noise.get(layer.node)))
         return result.with_notes(*notes)
@@ -161,11 +174,20 @@ class QuantizeStatic:
         return kept
 
 
+def bits_for(flags: Collection[str]) -> int:
+    """Bits of a weight that are safe on a processor of these instruction sets."""
+    return 7 if pairs_saturate(flags) else 8
+
+
 class _Plan:
     """A folded network and the grids of its activations, to make quantized ones from."""
 
-    def __init__(self, network: Network, grids: dict[str, Grid]) -> None:
-        self.network, self.grids = network, grids
+    def __init__(self, network: Network, grids: dict[str, Grid], bits: int) -> None:
+        self.network, self.grids, self.bits = network, grids, bits
+
+    def describe(self) -> str:
+        """What is done to a layer."""
+        return f"int{self.bits} weights per channel, uint8 activations"
 
     def quantized(self, chosen: Iterable[Layer]) -> Network:
         """The network with `chosen` in integers."""
@@ -173,10 +195,11 @@ class _Plan:
         result = self.network.copy()
         self._round_activations(result, chosen)
         nodes = {node.name: node for node in result.graph.nodes}
+        codes: dict[str, Code] = {}
         for layer in chosen:
             if not result.is_coded(layer.weight):
-                _hold(result, layer, nodes[layer.node])
-        result.module.recompile()
+                codes |= self._hold(result, layer, nodes[layer.node])
+        result.set_codes(codes)
         return result
 
     def _round_activations(self, network: Network, chosen: list[Layer]) -> None:
@@ -197,6 +220,22 @@ class _Plan:
             for reader in found.readers[node]:
                 reader.replace_input_with(node, rounded)
 
+    def _hold(self, network: Network, layer: Layer, node: fx.Node) -> dict[str, Code]:
+        """The weight in int8, and the bias in int32 of the accumulator's scale, by name."""
+        weight = network.tensor(layer.weight)
+        code = Affine.encode(weight, bits=self.bits, axis=layer.channel_axis)
+        held: dict[str, Code] = {layer.weight: code}
+        source = input_of(node)
+        if layer.bias is None or not isinstance(source, fx.Node) or source.op != "call_module":
+            return held
+        quantizer = network.module.get_submodule(str(source.target))
+        if isinstance(quantizer, ActivationQuantizer) and not network.is_coded(layer.bias):
+            bias = network.tensor(layer.bias).double()
+            scale = (quantizer.scale * code.scale).expand(bias.shape).contiguous()
+            if _fits(bias, scale):
+                held[layer.bias] = Affine(bias, scale, bits=32, axis=0)
+        return held
+
     def noise(self, changed: Network, samples: Samples) -> float:
         """Error power over signal power of the worst output of a quantized network."""
         total = Noise()
@@ -208,20 +247,24 @@ class _Plan:
         return max((total.relative_power(name) for name in total.signal), default=0.0)
 
 
-def _hold(network: Network, layer: Layer, node: fx.Node) -> None:
-    """Hold the weight by int8, and the bias by int32 of the accumulator's scale."""
-    code = Affine.encode(network.tensor(layer.weight), axis=layer.channel_axis)
-    network.set_code(layer.weight, code)
-    source = input_of(node)
-    if layer.bias is None or not isinstance(source, fx.Node) or source.op != "call_module":
-        return
-    quantizer = network.module.get_submodule(str(source.target))
-    if not isinstance(quantizer, ActivationQuantizer) or network.is_coded(layer.bias):
-        return
-    bias = network.tensor(layer.bias).double()
-    scale = (quantizer.scale * code.scale).expand(bias.shape).contiguous()
-    if bool((bias.abs() / scale.double()).max() < 2**31 - 1):
-        network.set_code(layer.bias, Affine(bias, scale, bits=32, axis=0))
+def _fits(bias: torch.Tensor, scale: torch.Tensor) -> bool:
+    """Whether 32 bits hold the bias."""
+    return bool((bias.abs() / scale.double()).max() < 2**31 - 1)
+
+
+def _correct(network: Network, samples: Samples) -> None:
+    """Take the mean error of roundings out of the biases."""
+    codes: dict[str, Code] = {}
+    for name, error in mean_errors(network, samples).items():
+        code = network.code(name)
+        if code is None:
+            bias = network.tensor(name)
+            network.set_tensor(name, (bias.detach().double() + error).to(bias.dtype))
+        elif isinstance(code, Affine) and code.bits == 32:
+            bias = code.weight.detach() + error
+            if _fits(bias, code.scale):
+                codes[name] = Affine(bias, code.scale, bits=32, axis=code.axis)
+    network.set_codes(codes)
 
 
 METHOD = QuantizeStatic

@@ -1,0 +1,105 @@
+import numpy as np
+import torch
+
+from tersor.arrays.affine import sqnr_db
+from tersor.codes.affine import Affine
+from tersor.data.samples import Samples
+from tersor.methods.quantize.static import QuantizeStatic
+from tersor.network.bias import mean_errors
+from tersor.testing.networks import convolutional, perceptron, samples_for
+
+
+def coarse(network, path, bits=3):
+    result = network.copy()
+    weight = network.tensor(path)
+    result.set_code(path, Affine.encode(weight, bits=bits, axis=0))
+    return result
+
+
+def shifted(network, count=40):
+    """Samples whose mean is far from zero, so that roundings leave a mean error."""
+    x = samples_for(network, count).inputs["x"]
+    return Samples({"x": (np.asarray(x) + 1).astype(np.float32)})
+
+
+def test_the_error_of_a_linear_layer_is_that_of_its_weight_times_the_mean_input():
+    network = perceptron()
+    samples = shifted(network)
+    found = mean_errors(coarse(network, "first.weight"), samples)
+    weight = network.tensor("first.weight").detach()
+    code = Affine.encode(weight, bits=3, axis=0)
+    mean = torch.from_numpy(np.asarray(samples.inputs["x"])).mean(dim=0)
+    wanted = (weight - code.decode().detach()) @ mean
+    torch.testing.assert_close(found["first.bias"].float(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_later_layers_are_corrected_on_corrected_inputs():
+    """The last layer's mean is exact if it was taken on what the layers before give now."""
+    network = perceptron()
+    samples = shifted(network, 8)  # one chunk
+    rounded = coarse(coarse(network, "first.weight"), "third.weight")
+    errors = mean_errors(rounded, samples)
+    for name, error in errors.items():
+        rounded.set_tensor(name, rounded.tensor(name).detach() + error.float())
+    exact, found = (n.run(dict(samples.inputs))["y"] for n in (network, rounded))
+    np.testing.assert_allclose(found.mean(axis=0), exact.mean(axis=0), rtol=1e-4, atol=1e-5)
+
+
+def test_chunks_average():
+    """Without roundings before it, a layer's error is the mean over all samples."""
+    network = perceptron()
+    samples = shifted(network, 21)  # chunks of 8, 8 and 5
+    rounded = coarse(network, "first.weight")
+    whole = mean_errors(rounded, samples)["first.bias"]
+    each = [mean_errors(rounded, samples.take(i, i + 1))["first.bias"] for i in range(21)]
+    torch.testing.assert_close(whole, torch.stack(each).mean(dim=0))
+
+
+def test_a_convolution_is_corrected_per_channel_over_all_positions():
+    network = convolutional().copy()
+    rounded = coarse(network, "branch.weight")
+    samples = shifted(network, 8)
+    error = mean_errors(rounded, samples)["branch.bias"]
+    assert error.shape == (8,)
+    before, after = (
+        sqnr_db(
+            network.run(dict(samples.inputs))["scores"], n.run(dict(samples.inputs))["scores"]
+        )
+        for n in (rounded, with_bias(rounded, "branch.bias", error))
+    )
+    assert after > before
+
+
+def with_bias(network, name, error):
+    result = network.copy()
+    result.set_tensor(name, network.tensor(name).detach() + error.float())
+    return result
+
+
+def test_without_roundings_there_is_nothing_to_correct():
+    network = convolutional()
+    errors = mean_errors(network, samples_for(network))
+    assert set(errors) == {"branch.bias", "head.bias"}
+    assert all(not error.any() for error in errors.values())
+
+
+def test_a_bias_that_two_layers_read_is_left_alone():
+    network = perceptron().copy()
+    nodes = [n for n in network.graph.nodes if n.op == "get_attr" and "bias" in n.target]
+    network.set_tensor("second.bias", torch.zeros(16))
+    first, second, _ = nodes
+    network.set_tensor("first.bias", torch.zeros(16))
+    network.set_tensor("first.weight", torch.randn(16, 12))
+    network.set_tensor("second.weight", torch.randn(16, 16))
+    second.replace_all_uses_with(first)
+    network.module.recompile()
+    assert set(mean_errors(network, samples_for(network))) == {"third.bias"}
+
+
+def test_static_quantization_leaves_no_mean_error():
+    network = perceptron()
+    samples = shifted(network, 8)  # one chunk: the mean of these is exact
+    result = QuantizeStatic().apply(network, samples)
+    exact, found = (n.run(dict(samples.inputs))["y"] for n in (network, result))
+    step = result.module.get_submodule("third.bias").scale.max()  # to which biases are rounded
+    assert np.abs(exact.mean(axis=0) - found.mean(axis=0)).max() < 2 * float(step)

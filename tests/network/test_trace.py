@@ -86,6 +86,9 @@ def test_added_noise_is_that_beyond_the_noisiest_source(points):
     assert first.added == pytest.approx(ratio[first])  # nothing is before it
     assert stem.added == pytest.approx(max(ratio[stem] - ratio[first], 0.0))
     assert all(p.added >= 0 for p in points)
+    assert (first.sources, stem.sources) == ((), ("x",))
+    joined = by_name["relu_default_2"]
+    assert joined.sources == ("relu_default_1", "relu_default")
 
 
 def test_a_network_against_itself_is_exact():

@@ -196,7 +196,7 @@ def hostile(text):
     for side in ("original", "compressed"):
         result["operations"][side] = {text: {text: 1}}
     for point in result["path"]["points"]:
-        point.update(name=text, op=text)
+        point.update(name=text, op=text, sources=[text])
     for sample in result["worst_samples"]:
         sample.update(output=text, picture=text)
     result["data"]["how"] = text
@@ -278,6 +278,7 @@ def _path():
                     "op": "conv2d" if kind == "layer" else "relu",
                     "sqnr_db": sqnr_db,
                     "added": added if points else 0.0,
+                    "sources": [points[-1]["name"]] if points else [],
                 }
             )
     return points

@@ -62,7 +62,8 @@ def test_the_worst_points_are_those_that_add_most(report):
         :3
     ]
     assert "layer2.0.conv1" in evidence.path_words(report)
-    assert evidence.point_name({**points[0], "kind": "rounded"}) == "rounding of relu_0"
+    assert evidence.point_name(points[0]) == "relu_0, rounded"
+    assert evidence.point_name(points[2]) == "relu_1, rounded (from conv1)"
     said = evidence.added_words({**points[1], "added": 1e-3, "sqnr_db": 28.44})
     assert said == "adds noise 30.0 dB below the signal, which leaves 28.4 dB"
 
@@ -76,7 +77,9 @@ def test_layers_are_in_the_order_of_their_noise_and_shares_add_up(report):
     first, share = found[0]
     noise = [10 ** (-db / 10) for db in ratios]
     assert share == pytest.approx(noise[0] / sum(noise))
-    assert evidence.sensitivity_words(report).startswith(f"{first['name']} (43.0 dB alone")
+    assert evidence.sensitivity_words(report).startswith(
+        f"{first['name']} (43.0 dB alone, 11 %"
+    )
 
 
 def test_sensitivity_that_was_not_measured_says_how_to_get_it():
@@ -121,7 +124,7 @@ def test_the_line_goes_from_left_to_right_and_lower_is_noisier(report):
     assert len(chart.line) == len(points)
     across = [x for x, _ in chart.line]
     assert across == sorted(set(across))
-    assert (across[0], across[-1]) == (1.5, 98.5)
+    assert (across[0], across[-1]) == (7, 98.5)
     assert chart.line[0][1] == 0  # exact: on the upper edge
     heights = [y for _, y in chart.line[1:]]
     assert heights == sorted(heights)  # in this document the noise only grows

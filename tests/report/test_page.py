@@ -70,7 +70,7 @@ FIGURES = [
     "48.2 s", "calibrate and quantize 5.9 s", "they took next to none",
     "original 84.21 MB, compressed 61.21 MB",
     "29 of 44 nodes in int8", "Convolution 21 - 20 1 -", "Not raced, since they ask the same",
-    "layer2.0.conv1 adds noise", "on 32 validation samples", "43.0 dB, 11 %",
+    "layer2.0.conv1 adds noise", "on 32 validation samples", "43.0 dB, 11.1 %",
     "sample 100", "changed label 3 original 3 (by 0.12) compressed 5 (by 0.08) SQNR 8.5 dB",
 ]  # fmt: skip
 

@@ -82,6 +82,22 @@ def test_a_missed_budget_says_what_why_and_how_sure():
     assert "* timed while other processes ran" in text
 
 
+@pytest.mark.parametrize("width", [80, 120])
+def test_what_runs_where_the_error_grows_and_who_suffers_are_told_in_a_line_each(width):
+    text = " ".join(printed(report_factory.document(), width).split())
+    for said in (
+        "Kernels: 29 of 44 nodes in int8, 1 in f32, 14 other; original 30 of 32",
+        "Error: grows most at relu_7, rounded (from layer1.2.conv2): 27.6 dB; layer2.0.conv1:",
+        "Sensitive: layer1.0.conv2 (43.0 dB alone, 11 % of the noise), layer3.0.conv1",
+        "Worst samples: validation 100 (3 -> 5, label 3), 117 (3 -> 5, label 3), 134",
+        "Not raced, since they ask the same work of the engine as the original: int8 as float",
+        "10000 test samples. Calibration: the first 512 of train.npz",
+    ):
+        assert said in text
+    table = printed(report_factory.document(), width).partition("Candidates")[2]
+    assert table.partition("Not raced")[0].count("as float") == 0
+
+
 def test_an_untouched_model_is_said_to_be_so():
     text = printed(report_factory.unchanged())
     assert "1.09x smaller, same speed, top-1 accuracy unchanged" in text

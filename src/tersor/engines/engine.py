@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tersor.errors import EngineError, InputError
 
 Array = NDArray[np.generic]
+PRECISIONS = ("int8", "bf16", "f32", "other")  # of kernels
 Operations = dict[str, dict[str, int]]  # kind of node, precision, how many
 
 
@@ -230,16 +231,17 @@ def count_operations(found: Iterable[tuple[str, str]]) -> Operations:
     return counts
 
 
-def by_precision(operations: Operations) -> dict[str, int]:
+def by_precision(operations: Mapping[str, Mapping[str, int]]) -> dict[str, int]:
     """What `Session.kernels` gives: the same nodes, kinds summed up.
 
-    >>> by_precision({"Conv": {"int8": 2, "f32": 1}, "Add": {"f32": 1}})
+    >>> by_precision({"Conv": {"f32": 1, "int8": 2}, "Add": {"f32": 1}})
     {'int8': 2, 'f32': 2}
     """
     counts: Counter[str] = Counter()
     for row in operations.values():
         counts.update(row)
-    return dict(counts)
+    known = [name for name in PRECISIONS if name in counts]
+    return {name: counts[name] for name in (*known, *sorted(counts.keys() - set(known)))}
 
 
 def version_of(package: str) -> str | None:

@@ -43,6 +43,7 @@ class TracePoint:
         sqnr_db: Signal-to-noise ratio; inf if nothing differs.
         added: Error power over signal power that is not there yet in what it is made from;
             0 where the ratio gets better.
+        sources: Names of the traced values that it is made from.
     """
 
     name: str
@@ -50,6 +51,7 @@ class TracePoint:
     op: str
     sqnr_db: float
     added: float
+    sources: tuple[str, ...]
 
 
 @dataclass
@@ -104,10 +106,14 @@ def traced(network: Network, samples: Samples) -> int:
 
 
 def _point(pair: _Pair, compared: dict[str, _Pair]) -> TracePoint:
-    before = max((compared[n].ratio for n in pair.above if n in compared), default=0.0)
+    above = [compared[name] for name in pair.above if name in compared]
+    before = max((source.ratio for source in above), default=0.0)
     ratio = pair.ratio
     sqnr_db = float("inf") if ratio == 0 else float(-10 * np.log10(ratio))
-    return TracePoint(pair.name, pair.kind, pair.op, sqnr_db, max(ratio - before, 0.0))
+    sources = tuple(dict.fromkeys(source.name for source in above))
+    return TracePoint(
+        pair.name, pair.kind, pair.op, sqnr_db, max(ratio - before, 0.0), sources
+    )
 
 
 def _pairs(original: Network, compressed: Network) -> dict[str, _Pair]:

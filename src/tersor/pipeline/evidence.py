@@ -53,6 +53,7 @@ def path(
             "op": point.op,
             "sqnr_db": point.sqnr_db if math.isfinite(point.sqnr_db) else None,
             "added": point.added,
+            "sources": list(point.sources),
         }
         for point in trace(original, compressed, samples)
     ]

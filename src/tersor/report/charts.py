@@ -12,6 +12,7 @@ from tersor.report.document import Candidate, Report
 
 _FINEST_DB = 100.0  # of no interest above: float32 itself rounds nearly as much
 _MOST_DOTS = 150  # points on a line above which dots would touch
+_LABELS = 7.0  # per cent of the width that the labels of heights take
 _LOG_FROM = 15.0  # slowest / fastest from which the axis of times is logarithmic
 
 
@@ -200,12 +201,12 @@ def path(report: Report) -> PathChart | None:
     room = 0.08 * (max(known) - min(known)) or 1.0
     axis = Axis(min(known) - room, max(known) + room)
     numbers = {id(p): i for i, p in enumerate(evidence.worst_points(report), start=1)}
-    step = 97 / (len(points) - 1)
+    step = (98.5 - _LABELS) / (len(points) - 1)
     dots = []
     for i, point in enumerate(points):
         db = point["sqnr_db"]
         at = (
-            round(1.5 + i * step, 2),
+            round(_LABELS + i * step, 2),
             round(100 - axis.at(axis.high if db is None else db), 2),
         )
         number = numbers.get(id(point), 0)
@@ -214,7 +215,7 @@ def path(report: Report) -> PathChart | None:
     line = [(dot.x, dot.y) for dot in dots]
     shown = [dot for dot in dots if dot.number or len(dots) <= _MOST_DOTS]
     shown.sort(key=lambda dot: -dot.number if dot.number else -99)
-    ticks = [(round(100 - axis.at(v), 2), f"{v:g} dB") for v in axis.ticks()]
+    ticks = [(round(100 - axis.at(v), 2), f"{v:g}") for v in axis.ticks()]
     return PathChart(line, shown, ticks)
 
 

@@ -199,6 +199,7 @@ class PathPoint(TypedDict):
         op: The operation that gave it.
         sqnr_db: Signal-to-noise ratio; null if exact.
         added: Error power over signal power beyond that of what it is computed from.
+        sources: Names of the values in this list that it is computed from.
     """
 
     name: str
@@ -206,6 +207,7 @@ class PathPoint(TypedDict):
     op: str
     sqnr_db: float | None
     added: float
+    sources: list[str]
 
 
 class Path(TypedDict):

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tersor.engines.engine import by_precision
 from tersor.report.document import (
     Answer,
     Candidate,
@@ -17,30 +18,15 @@ from tersor.report.document import (
     WorstSample,
 )
 from tersor.report.plain import plain
-from tersor.report.units import NOTHING, db_text
+from tersor.report.units import NOTHING, db_text, percent_text
 
-PRECISIONS = ("int8", "bf16", "f32", "other")
 _NOT_TOLD = "keeps no profile of its kernels: it cannot tell what runs in which precision"
 Counts = Mapping[str, Mapping[str, int]]
 
 
-def precision_counts(counts: Counts) -> dict[str, int]:
-    """Nodes by precision, the known ones in order.
-
-    >>> precision_counts({"Conv": {"f32": 1, "int8": 20}, "Add": {"int8": 9}})
-    {'int8': 29, 'f32': 1}
-    """
-    totals: dict[str, int] = {}
-    for row in counts.values():
-        for precision, count in row.items():
-            totals[precision] = totals.get(precision, 0) + count
-    known = [p for p in PRECISIONS if p in totals]
-    return {p: totals[p] for p in (*known, *(p for p in totals if p not in known))}
-
-
 def counts_words(counts: Counts | None) -> str:
     """As in "29 of 45 nodes in int8, 1 in f32, 15 other"."""
-    totals = precision_counts(counts or {})
+    totals = by_precision(counts or {})
     if not totals:
         return "not told"
     whole = sum(totals.values())
@@ -84,7 +70,7 @@ def operation_table(found: Operations | None) -> OperationTable | None:
     if found is None:
         return None
     sides = [("original", found["original"] or {}), ("compressed", found["compressed"] or {})]
-    columns = [(side, p) for side, counts in sides for p in precision_counts(counts)]
+    columns = [(side, p) for side, counts in sides for p in by_precision(counts)]
     if not columns:
         return None
     kinds = dict.fromkeys(kind for _, counts in sides for kind in counts)
@@ -104,9 +90,12 @@ def worst_points(report: Report, count: int = 3) -> list[PathPoint]:
 
 
 def point_name(point: PathPoint) -> str:
-    """As in "layer1.0.conv1" or "rounding of relu_3"."""
+    """As in "layer1.0.conv1" or "relu_3, rounded (from layer1.0.conv1)"."""
     name = plain(point["name"], 60)
-    return name if point["kind"] == "layer" else f"rounding of {name}"
+    if point["kind"] == "layer":
+        return name
+    sources = " and ".join(plain(source, 60) for source in point["sources"][:2])
+    return f"{name}, rounded" + (f" (from {sources})" if sources else "")
 
 
 def added_words(point: PathPoint) -> str:
@@ -117,8 +106,8 @@ def added_words(point: PathPoint) -> str:
 
 def path_words(report: Report) -> str:
     """One line on where the error grows most; empty if it was not traced."""
-    found = [f"{point_name(p)} ({db_text(p['sqnr_db'])})" for p in worst_points(report)]
-    return f"grows most at {', '.join(found)}" if found else ""
+    found = [f"{point_name(p)}: {db_text(p['sqnr_db'])}" for p in worst_points(report)]
+    return f"grows most at {'; '.join(found)}" if found else ""
 
 
 def by_sensitivity(report: Report) -> list[tuple[LayerResult, float]]:
@@ -143,7 +132,7 @@ def sensitivity_words(report: Report) -> str:
         )
     said = (
         f"{plain(layer['name'], 40)} ({db_text(layer['alone_sqnr_db'])} alone, "
-        f"{share:.0%} of the noise)"
+        f"{percent_text(share, 0)} of the noise)"
         for layer, share in found
     )
     return ", ".join(said)

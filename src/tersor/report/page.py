@@ -97,7 +97,7 @@ def _environment(report: Report, limits: Limits) -> Environment:
         kernels=words.kernel_words,
         answer=evidence.answer_words,
         point_name=evidence.point_name,
-        percent=partial(units.percent_text, digits=0),
+        percent=partial(units.percent_text, digits=1),
         capital=words.capital,
         sentence=words.sentence,
     )

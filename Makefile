@@ -1,10 +1,10 @@
-# make setup | test | lint | demo      Everything lands in .venv; nothing else is touched.
+# make setup | test | fuzz | lint | demo      Everything lands in .venv; nothing else is touched.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup bench test lint format demo clean
+.PHONY: setup fuzz bench test lint format demo clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+fuzz: setup
+	$(BIN)/python -m tests.fuzz --minutes 10
 
 bench: setup
 	$(BIN)/python -m benchmarks.environments

@@ -66,10 +66,15 @@ def test_a_list_of_labels_goes_before(folder):
         ("1.png", "line 1, holds no label"),
         ("9.png\t0", "'9.png', which is not there"),
         ("../secret.png\t0", "which is not there"),
+        ("a\0b.png\t0", "which is not there"),
+        ("ring\t0", "which is not there"),
+        ("1.png\t" + "9" * 10, "line 1, holds no label"),
+        ("1.png\t" + "9" * 5000, "line 1, holds no label"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused_with_their_line(folder, line, said):
     (folder.parent / "secret.png").write_bytes((folder / "1.png").read_bytes())
+    (folder / "ring").symlink_to(folder / "ring")
     (folder / "labels.tsv").write_text(line + "\n")
     with pytest.raises(DataError, match=said):
         read_samples(folder)
@@ -134,6 +139,10 @@ def test_a_damaged_image_is_named(folder):
         (TABLE.replace("0.5, 0.4, 0.3", "0.5, 0.4"), "mean must be"),
         (TABLE.replace("0.2, 0.3, 0.4", "0.2, 0.3, 0.0"), "not 0"),
         (TABLE.replace('"image"', "7"), "input must be"),
+        (TABLE.replace("[0.2, 0.3, 0.4]", "true"), "std must be"),
+        (TABLE + "colour = {}", "colour must be"),
+        (TABLE + "filter = {}", "filter must be"),
+        (TABLE + "layout = {}", "layout must be"),
     ],
 )
 def test_a_wrong_table_is_refused(folder, table, said):

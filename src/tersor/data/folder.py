@@ -17,6 +17,7 @@ from tersor.errors import DataError, FileError, InputError
 
 LABELS = "labels.tsv"
 _LARGEST = 16 << 20  # bytes of a table
+_DIGITS = 9  # of a label
 
 
 def files_of(
@@ -101,16 +102,22 @@ def _listed(folder: Path) -> tuple[list[Path], list[int]]:
             continue
         name, _, label = line.partition("\t")
         where = f"{table}, line {number},"
-        if not label.strip().isdecimal():
+        if not (label.strip().isdecimal() and len(label.strip()) <= _DIGITS):
             remedy = "Write file, tab, number of the class."
             raise DataError(where, f"holds no label ({line.strip()[:80]!r})", remedy)
         path = folder / name
-        inside = path.resolve().is_relative_to(folder.resolve())
-        if not inside or not path.is_file():
+        if not _is_inside(path, folder):
             raise DataError(where, f"names {name!r}, which is not there", "Correct it.")
         paths.append(path)
         labels.append(int(label))
     return paths, labels
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    try:
+        return path.resolve().is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, ValueError, RuntimeError):  # too long, a zero byte, links in a ring
+        return False
 
 
 def _lines(table: Path) -> list[str]:

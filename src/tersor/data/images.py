@@ -59,18 +59,18 @@ class Preprocessing:
     layout: str = "NCHW"
 
     def __post_init__(self) -> None:
-        channels = _CHANNELS.get(self.colour)
+        channels = _CHANNELS.get(str(self.colour))
+        divides = _are(self.std, float, {1, channels}) and 0 not in self.std
         checks = [
             ("input", isinstance(self.input, str) and bool(self.input), "a name"),
             ("size", _are(self.size, int, {2}, low=1), "[height, width]"),
             ("resize", _are((self.resize,), int, {1}, low=0), "a number of pixels, or 0"),
-            ("filter", self.filter in _FILTERS, "one of " + ", ".join(_FILTERS)),
+            ("filter", str(self.filter) in _FILTERS, "one of " + ", ".join(_FILTERS)),
             ("colour", channels is not None, '"RGB" or "L"'),
             ("scale", _are((self.scale,), float, {1}), "a number"),
             ("mean", _are(self.mean, float, {1, channels}), "one number per channel"),
-            ("std", _are(self.std, float, {1, channels}), "one number per channel, not 0"),
-            ("std", 0 not in self.std, "one number per channel, not 0"),
-            ("layout", self.layout in {"NCHW", "NHWC"}, '"NCHW" or "NHWC"'),
+            ("std", divides, "one number per channel, not 0"),
+            ("layout", str(self.layout) in {"NCHW", "NHWC"}, '"NCHW" or "NHWC"'),
         ]
         for name, fits, allowed in checks:
             if not fits:

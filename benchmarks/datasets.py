@@ -95,7 +95,8 @@ class Recording:
     sound: NDArray[np.float32]
 
 
-def spoken_digits() -> list[Recording]:
+@lru_cache(maxsize=1)
+def spoken_digits() -> tuple[Recording, ...]:
     """1,500 recordings: 10 digits, 3 speakers, index 0 ... 49, in that order."""
     found = []
     for path in sorted((SHARED / "fsdd").glob("*.tar.xz")):
@@ -105,7 +106,7 @@ def spoken_digits() -> list[Recording]:
                     packed = tar.extractfile(member)
                     assert packed is not None
                     found.append(_recording(Path(member.name).stem, packed.read()))
-    return sorted(found, key=lambda r: (r.digit, r.speaker, r.index))
+    return tuple(sorted(found, key=lambda r: (r.digit, r.speaker, r.index)))
 
 
 def _recording(name: str, packed: bytes) -> Recording:

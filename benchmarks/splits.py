@@ -10,6 +10,11 @@ ImageNet    500 images, one of a class and sorted by class, so that no part can 
             is measured on 300 images that chose nothing. Calibration takes three views of its
             100 images: centre, centre mirrored, upper left corner mirrored: 300 samples.
             Published are the centres of all 500. A crop is 224 x 224 of 256 x 256.
+Digits      recordings of index 10 ... 49 of each digit and speaker train the network, 300 of
+            them, evenly spaced, calibrate; index 5 ... 9 validate (150); index 0 ... 4, the
+            usual test part, test (150), and are those published
+STS-B       calibration: 256 of the training pairs, evenly spaced; validation: the 1,500 pairs
+            of dev; test and published: the 1,379 pairs of test. 64 tokens, cut or padded.
 
 Images are decoded bytes until a batch asks for them.
 """
@@ -23,6 +28,8 @@ from numpy.typing import NDArray
 
 from benchmarks import datasets
 from benchmarks.datasets import Bytes, Labels
+from benchmarks.features import log_mel, one_second
+from benchmarks.tokens import tokens
 from tersor.data.lazy import lazy
 from tersor.data.samples import Samples
 from tersor.data.split import evenly
@@ -73,6 +80,34 @@ def imagenet(see: See, *, background: bool = False) -> Callable[[str], Samples]:
         background: Whether its class 0 is the background, and all others come one later.
     """
     return partial(_classified, see, partial(_imagenet, int(background)))
+
+
+def digits(split: str) -> Samples:
+    """Features (n, FRAMES, MELS) of spoken digits."""
+    if split == "calibration":
+        sounds, labels = spoken(range(10, 50))
+        rows = evenly(len(sounds), 300)
+        sounds, labels = sounds[rows], labels[rows]
+    else:
+        sounds, labels = spoken(range(5, 10) if split == "validation" else range(5))
+    return Samples({"features": log_mel(sounds)}, labels)
+
+
+def spoken(indices: range) -> tuple[Floats, Labels]:
+    """The recordings of these indices: (n, LENGTH) sounds of a second, and their digits."""
+    chosen = [r for r in datasets.spoken_digits() if r.index in indices]
+    sounds = np.stack([one_second(r.sound) for r in chosen])
+    return sounds, np.array([r.digit for r in chosen])
+
+
+def stsb(split: str) -> Samples:
+    """Tokens of texts, pair after pair: rows 2 i and 2 i + 1 carry the label of pair i."""
+    part = {"calibration": "train", "validation": "dev"}.get(split, "test")
+    pairs = datasets.stsb(part)
+    count = len(pairs.scores)
+    rows = evenly(count, 256 if split == "calibration" else count)
+    texts = [text for i in rows for text in (pairs.first[i], pairs.second[i])]
+    return Samples(tokens(texts), np.repeat(pairs.scores[rows], 2))
 
 
 def _classified(see: See, read: Callable[[str], tuple[Bytes, Labels]], split: str) -> Samples:

@@ -90,6 +90,17 @@ _SUBJECTS = (
         "squeezenet", "SqueezeNet 1.1, ImageNet", 63.4, 500, ("squeezenet",),
         splits.imagenet(splits.normalised),
     ),
+    Subject(
+        name="minilm",
+        title="all-MiniLM-L6-v2, STS-B",
+        kind="text",
+        metric="spearman",
+        inputs=("input_ids", "attention_mask"),
+        outputs=("vector",),
+        published=Published(82.03, 0.01, 1379, "Sentence-Transformers, pretrained models"),
+        module=partial(_pretrained, "minilm"),
+        data=splits.stsb,
+    ),
 )  # fmt: skip
 _ALL = {subject.name: subject for subject in _SUBJECTS}
 

@@ -150,6 +150,16 @@ def test_values_of_another_shape_are_left_out():
     assert [p.name for p in trace(NET, network, SAMPLES)] == ["stem", "branch", "depthwise"]
 
 
+@pytest.mark.parametrize("odd", [0.0, float("inf"), float("nan")])
+def test_values_that_are_silent_or_not_finite_have_no_ratio(odd):
+    nets = [NET.copy(), fold_batch_norm(NET)]
+    for net in nets:
+        net.set_tensor("head.weight", torch.zeros(5, 16))
+        net.set_tensor("head.bias", torch.full((5,), odd))
+        net.module.recompile()
+    assert [p.name for p in trace(*nets, SAMPLES)] == ["stem", "branch", "depthwise"]
+
+
 def test_weights_alone_add_noise_at_their_layers():
     points = trace(NET, QuantizeWeights().apply(NET), SAMPLES)
     assert {p.kind for p in points} == {"layer"}

@@ -8,15 +8,16 @@ that the other one has come to; both drop every value after its last reader.
 Values are compared where a layer computes one and where one is rounded. The partner of a
 value is the node of the same weight, or of the same name and operation, in the original; a
 normalization that was folded into a layer belongs to it. What has no partner, or one of
-another shape, is left out. The noise that a point adds is its noise-to-signal ratio beyond
-that of the noisiest traced values that it is computed from.
+another shape, or one that is zero throughout or not finite, is left out. The noise that a
+point adds is its noise-to-signal ratio beyond that of the noisiest traced values that it is
+computed from.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import fx
 
@@ -67,9 +68,14 @@ class _Pair:
     noise: float = 0.0
 
     @property
+    def is_comparable(self) -> bool:
+        """Whether the original's value is finite and not all zero, and ours is finite."""
+        return 0 < self.signal < math.inf and self.noise < math.inf
+
+    @property
     def ratio(self) -> float:
         """Error power over signal power."""
-        return self.noise / self.signal if self.signal else float(np.inf) * bool(self.noise)
+        return self.noise / self.signal
 
 
 def trace(original: Network, compressed: Network, samples: Samples) -> list[TracePoint]:
@@ -95,7 +101,7 @@ def trace(original: Network, compressed: Network, samples: Samples) -> list[Trac
         for batch in few.batches(size):
             arrays = [torch.from_numpy(batch.inputs[name]) for name in names]
             _compare(original, compressed, arrays, pairs)
-    compared = {node: pair for node, pair in pairs.items() if pair.signal or pair.noise}
+    compared = {node: pair for node, pair in pairs.items() if pair.is_comparable}
     return [_point(pair, compared) for pair in compared.values()]
 
 
@@ -109,7 +115,7 @@ def _point(pair: _Pair, compared: dict[str, _Pair]) -> TracePoint:
     above = [compared[name] for name in pair.above if name in compared]
     before = max((source.ratio for source in above), default=0.0)
     ratio = pair.ratio
-    sqnr_db = float("inf") if ratio == 0 else float(-10 * np.log10(ratio))
+    sqnr_db = math.inf if ratio == 0 else -10 * math.log10(ratio)
     sources = tuple(dict.fromkeys(source.name for source in above))
     return TracePoint(
         pair.name, pair.kind, pair.op, sqnr_db, max(ratio - before, 0.0), sources

@@ -20,6 +20,7 @@ from tersor.report.document import (
 from tersor.report.plain import plain
 from tersor.report.units import NOTHING, db_text, percent_text
 
+_BEYOND = 1000.0  # dB: no measurement comes near
 _NOT_TOLD = "keeps no profile of its kernels: it cannot tell what runs in which precision"
 Counts = Mapping[str, Mapping[str, int]]
 
@@ -113,9 +114,9 @@ def path_words(report: Report) -> str:
 def by_sensitivity(report: Report) -> list[tuple[LayerResult, float]]:
     """Layers whose noise alone was measured, and their share of all noise; worst first."""
     noise = [
-        (layer, 10 ** (-layer["alone_sqnr_db"] / 10))  # type: ignore[operator]
+        (layer, 10 ** (-min(max(db, -_BEYOND), _BEYOND) / 10))
         for layer in report["layers"]
-        if layer.get("alone_sqnr_db") is not None
+        if (db := layer.get("alone_sqnr_db")) is not None
     ]
     whole = sum(amount for _, amount in noise)
     found = [(layer, amount / whole) for layer, amount in noise]

@@ -12,6 +12,7 @@ from pathlib import Path
 from tersor.data.callables import call, is_spec
 from tersor.errors import FileError, InputError
 from tersor.network.capture import capture, load_pt2
+from tersor.network.from_onnx.external import embedded
 from tersor.network.from_onnx.reader import read as read_onnx
 from tersor.network.network import Network
 from tersor.store.model import load_model
@@ -25,7 +26,8 @@ class Loaded:
 
     Attributes:
         network: The workshop's graph.
-        onnx: The untouched ONNX file, where the model came as one; else None.
+        onnx: The untouched ONNX file, where the model came as one; else None. Data that it
+            keeps in other files are put into it.
         name: For reports: the file's name, or the callable's.
     """
 
@@ -54,7 +56,8 @@ def read(source: str | Path) -> Loaded:
     if path.suffix == ".tsr":
         model, _ = load_model(path)
         return Loaded(read_onnx(model), model, path.name)
-    return Loaded(read_onnx(path), path.read_bytes(), path.name)
+    network = read_onnx(path)
+    return Loaded(network, embedded(path.read_bytes(), path.parent), path.name)
 
 
 def load(source: str | Path) -> Network:

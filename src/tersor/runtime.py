@@ -121,7 +121,7 @@ def _read(path: Path) -> tuple[bytes, _Wishes]:
             remedy = "Check the path."
             raise FileError(path, f"cannot be read ({error.strerror})", remedy) from error
         look_over(model)
-        return model, _Wishes()
+        return _embedded(model, path.parent), _Wishes()
     if path.suffix.lower() != ".tsr":
         raise FileError(path, "is neither a .tsr nor an .onnx file", "Export it first.")
     from tersor.store.model import load_model
@@ -130,6 +130,18 @@ def _read(path: Path) -> tuple[bytes, _Wishes]:
     look_over(model)
     wishes = _wishes_of(meta)
     return _expanded(model, wishes.expand), wishes
+
+
+def _embedded(model: bytes, folder: Path) -> bytes:
+    """The model with its data in itself; what is no model is left to the engine."""
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    from tersor.network.from_onnx.external import embedded
+
+    try:
+        return embedded(model, folder)
+    except DecodeError:
+        return model
 
 
 def _expanded(model: bytes, what: str | None) -> bytes:

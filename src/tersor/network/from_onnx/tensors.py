@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from onnx import TensorProto, numpy_helper
 
-from tersor.errors import FileError, FormatError, ModelError
+from tersor.errors import FormatError, ModelError
+from tersor.network.from_onnx.external import elements_of
 from tersor.network.from_onnx.values import DTYPES
 
 _BYTES_MOST = 1 << 40
@@ -90,36 +91,10 @@ def _torch(
 
 
 def _external(proto: TensorProto, folder: Path | None) -> bytes:
-    name = proto.name
     if folder is None:
         remedy = "Read the model from its path, so that the file beside it is found."
-        raise ModelError(name, "lies in another file", remedy)
-    facts = {entry.key: entry.value for entry in proto.external_data}
-    count = bytes_of(proto.data_type, tuple(proto.dims))
-    try:
-        path = (folder / facts["location"]).resolve()
-        offset = int(facts.get("offset", "0"))
-        length = int(facts.get("length", str(count)))
-    except (KeyError, ValueError, OSError, RuntimeError):  # the last: links in a ring
-        raise FormatError(f"{name} does not say where its data lie", offset=0) from None
-    if not path.is_relative_to(folder.resolve()):
-        remedy = "Put the data into the model's own folder."
-        raise ModelError(name, "lies outside the folder of the model", remedy)
-    if length != count:
-        raise FormatError(f"{name} has {length} bytes where {count} belong", offset=0)
-    try:
-        if not path.is_file():
-            raise FileError(path, "is no file", "It should hold weights of the model.")
-        if offset < 0 or path.stat().st_size < offset + count:
-            problem = f"{name} reaches beyond the end of {path.name}"
-            raise FormatError(problem, offset=max(offset, 0))
-        with path.open("rb") as file:
-            file.seek(offset)
-            data: bytes = file.read(count)
-            return data
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
-        raise FileError(path, reason, "It holds weights of the model.") from None
+        raise ModelError(proto.name, "lies in another file", remedy)
+    return elements_of(proto, folder, bytes_of(proto.data_type, tuple(proto.dims)))
 
 
 def _type_name(kind: int) -> str:

@@ -12,6 +12,9 @@ MODULE = """
 import torch
 def model():
     return torch.nn.Linear(4, 2), (torch.zeros(2, 4),)
+def captured():
+    import tersor
+    return tersor.capture(*model(), dynamic_batch=False)
 def nothing():
     return 3
 """
@@ -41,7 +44,10 @@ def test_a_callable_gives_its_module(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     network = tersor.load("own_model:model")
     assert network.inputs[0].shape == ("batch", 4)
-    with pytest.raises(InputError, match=r"returns \(module, inputs\)"):
+    assert tersor.load("own_model:captured").inputs[0].shape == (2, 4)
+    with pytest.raises(
+        InputError, match=r"returns \(module, inputs\), or what tersor.capture"
+    ):
         tersor.load("own_model:nothing")
 
 

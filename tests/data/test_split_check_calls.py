@@ -133,6 +133,11 @@ def test_users_code_that_fails_is_told_with_its_place(tmp_path, monkeypatch, tex
         callables.call("users_module:f")
 
 
+def test_what_is_no_callable_is_given_as_it_is(tmp_path, monkeypatch):
+    write_module(tmp_path, monkeypatch, "values = {'x': [1]}")
+    assert callables.call("users_module:values") == {"x": [1]}
+
+
 def test_errors_of_ours_pass_through_users_code(tmp_path, monkeypatch):
     body = "from tersor.errors import DataError\ndef f():\n    raise DataError('a', 'b', 'c')"
     write_module(tmp_path, monkeypatch, body)

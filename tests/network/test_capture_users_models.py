@@ -12,6 +12,7 @@ from tersor.errors import InputError, ModelError
 from tersor.network import example
 from tersor.network.capture import capture
 from tersor.network.check import check
+from tersor.network.cost import cost
 from tersor.network.network import Note
 
 
@@ -80,6 +81,16 @@ def test_floats_vary_where_the_user_names_the_axis():
     assert shapes(capture(Frames(), inputs)) == {"x": ("batch", 6, 3), "y": ("batch", 5)}
     network = capture(Frames(), inputs, dynamic={"x": {1: "time"}})
     assert shapes(network) == {"x": ("batch", "time", 3), "y": ("batch", 5)}
+    assert network.sizes == {"time": 6}
+
+
+def test_costs_are_those_of_the_example_where_sizes_vary():
+    module = nn.Conv2d(2, 4, 3)
+    network = capture(
+        module, torch.randn(1, 2, 10, 8), dynamic={"input": {2: "height", 3: "width"}}
+    )
+    assert cost(network).macs == 8 * 6 * 4 * 2 * 9
+    assert network.copy().sizes == {"height": 10, "width": 8}
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ def test_shapes_are_those_of_a_real_run(size):
 
 @pytest.mark.parametrize(
     ("module", "example"),
-    [(Residual, torch.zeros(2, 4, 8, 8)), (Transformer, torch.zeros(2, 2, dtype=torch.int64))],
+    [(Residual, torch.zeros(2, 4, 8, 8)), (Transformer, torch.zeros(2, 4, dtype=torch.int64))],
 )
 def test_captured_modules_have_the_shapes_of_a_real_run(module, example):
     network = capture(module(), example)

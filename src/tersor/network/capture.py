@@ -12,6 +12,7 @@ names from arguments, keys and fields, dotted where they are nested.
 import inspect
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ def capture(
         inputs, outputs = _unique(inputs, names)
         called, fixed = _sizes(program, axes, inputs)
         network = network_of(program, inputs, outputs, called)
+    known = {a.name: tensors_of(feed)[a.tensor].shape[a.axis] for a in axes if a.axis}
+    network = replace(network, sizes={n: known[n] for n in called.values() if n in known})
     told = [Note(type(module).__name__, "capture", done=True, text=text) for text in done]
     return network.with_notes(*told, *fixed)
 

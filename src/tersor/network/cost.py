@@ -62,7 +62,7 @@ class Cost:
 
 
 def cost(network: Network) -> Cost:
-    """The cost of `network` for one sample; of token sequences that vary, for one token.
+    """The cost of `network` for one sample; other sizes that vary are as in the example.
 
     Raises:
         UnsupportedError: A value's size depends on other values.

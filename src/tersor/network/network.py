@@ -78,12 +78,15 @@ class Network:
         inputs: One port per placeholder, in the order of the placeholders.
         outputs: One port per returned tensor.
         notes: What methods did so far, in order.
+        sizes: What dimensions that vary were in the example, by name, where that is known:
+            the length of token sequences, say. Costs and shapes are told for these.
     """
 
     module: fx.GraphModule
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     notes: tuple[Note, ...] = field(default=())
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def graph(self) -> fx.Graph:

@@ -11,7 +11,7 @@ from torch import fx
 
 from tersor.codes.code import Code
 from tersor.errors import UnsupportedError
-from tersor.network.network import Network
+from tersor.network.network import Network, Port
 from tersor.network.operations import guess
 from tersor.network.quantizer import ActivationQuantizer
 
@@ -23,7 +23,7 @@ def shapes(network: Network, size: int = 1) -> dict[str, tuple[Shape, torch.dtyp
 
     Args:
         network: Any network.
-        size: What every varying dimension is set to.
+        size: What every varying dimension is set to that `network.sizes` does not tell.
 
     Raises:
         UnsupportedError: An operation refuses these sizes, or its result's size depends on
@@ -42,13 +42,19 @@ def values(network: Network, size: int = 1) -> dict[str, Any]:
     See `shapes`. Tensors share a storage where one is a view of another.
     """
     inputs = [
-        torch.empty(port.concrete(size), dtype=getattr(torch, port.dtype), device="meta")
+        torch.empty(
+            _sizes(network, port, size), dtype=getattr(torch, port.dtype), device="meta"
+        )
         for port in network.inputs
     ]
     propagation = _Propagation(network)
     with torch.no_grad():
         propagation.run(*inputs)
     return propagation.found
+
+
+def _sizes(network: Network, port: Port, size: int) -> Shape:
+    return tuple(d if isinstance(d, int) else network.sizes.get(d, size) for d in port.shape)
 
 
 class _Propagation(fx.Interpreter):

@@ -43,9 +43,9 @@ def model(nodes, inputs, outputs, weights=(), opset=17):
         numpy_helper.from_array(np.asarray(w), name) for name, w in dict(weights).items()
     ]
     graph = helper.make_graph(list(nodes), "graph", infos, results, tensors)
-    return helper.make_model(
-        graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8
-    )
+    versions = {"": opset} | {n.domain: 1 for n in nodes if n.domain}
+    imports = [helper.make_opsetid(domain, version) for domain, version in versions.items()]
+    return helper.make_model(graph, opset_imports=imports, ir_version=8)
 
 
 def _typed(declared):
@@ -57,6 +57,11 @@ def _typed(declared):
 def by_reference(proto, feeds):
     """What the evaluator of the onnx package computes."""
     return ReferenceEvaluator(proto).run(None, feeds)
+
+
+def fused(op, inputs, outputs, **attributes):
+    """A node of ONNX Runtime's own domain."""
+    return node(op, inputs, outputs, domain="com.microsoft", **attributes)
 
 
 def by_runtime(proto, feeds):

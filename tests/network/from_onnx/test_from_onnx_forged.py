@@ -228,7 +228,7 @@ def test_operators_that_cannot_be_read_are_named():
 
 
 def test_foreign_domains_are_named():
-    made = node("FusedConv", "x w", "y", domain="com.microsoft")
+    made = node("Foreign", "x w", "y", domain="com.microsoft")
     refused(simple([made]), UnsupportedError, "of the domain 'com.microsoft' cannot be read")
 
 

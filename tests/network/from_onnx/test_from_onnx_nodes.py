@@ -46,7 +46,7 @@ def test_nearly_all_node_tests_of_known_operators_pass(outcomes):
     known = [o for o in outcomes if is_known(o.case)]
     passed = [o for o in known if not o.refused and not o.failed]
     assert len(passed) >= 0.85 * len(known)
-    assert len(passed) >= 1150
+    assert len(passed) >= 1350
 
 
 def by_runtime(data, feeds):
@@ -71,6 +71,7 @@ def one_per_kind(outcomes):
 
 # At the opset that is written, ONNX lacks these, or ONNX Runtime does.
 NOT_WRITTEN = {"BitCast", "BitwiseAnd", "BitwiseNot", "BitwiseOr", "BitwiseXor"}
+NOT_WRITTEN |= {"Col2Im", "CumProd"}
 
 
 def test_what_was_read_is_exported_to_the_same_results(outcomes, monkeypatch, tell):

@@ -72,8 +72,10 @@ def masked_fill(w: Writer, call: Call) -> str:
 
 
 def isinf(w: Writer, call: Call) -> str:
-    """Whether it is infinite."""
-    return w.node("IsInf", call.x.name)
+    """Whether it is infinite; ONNX has this for wider floats only."""
+    x = call.x
+    narrow = x.dtype == torch.float16
+    return w.node("IsInf", w.cast(x.name, torch.float32) if narrow else x.name)
 
 
 def isnan(w: Writer, call: Call) -> str:

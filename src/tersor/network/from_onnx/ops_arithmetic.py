@@ -176,6 +176,27 @@ def softsign(op: Operation) -> Value:
     return op.call(aten.div.Tensor, x, below)
 
 
+def shrink(op: Operation) -> Value:
+    """Shrink: x moved by the bias towards 0 where it is beyond lambd, else 0."""
+    x, edge, bias = op.tensor(0), op.real("lambd", 0.5), op.real("bias", 0.0)
+    below, above = op.call(aten.lt.Scalar, x, -edge), op.call(aten.gt.Scalar, x, edge)
+    raised, lowered = (op.call(aten.add.Scalar, x, b) for b in (bias, -bias))
+    high = op.call(aten.where.ScalarOther, above, lowered, 0)
+    result = op.call(aten.where.self, below, raised, high)
+    return op.call(aten.to.dtype, result, op.dtype(x))
+
+
+def is_inf(op: Operation) -> Value:
+    """IsInf: of both signs, or of one."""
+    x = op.tensor(0)
+    signs = [op.integer(name, 1) for name in ("detect_negative", "detect_positive")]
+    if all(signs):
+        return op.call(aten.isinf.default, x)
+    if not any(signs):
+        return op.call(aten.zeros_like.default, x, dtype=torch.bool)
+    return op.call(aten.eq.Scalar, x, float("-inf") if signs[0] else float("inf"))
+
+
 def not_equal_to_itself(op: Operation) -> Value:
     """IsNaN."""
     x = op.tensor(0)
@@ -246,6 +267,7 @@ OPERATORS: dict[str, Function] = {
     "CastLike": cast_like,
     "Celu": lambda op: op.call(aten.celu.default, op.tensor(0), op.real("alpha", 1.0)),
     "Clip": clip,
+    "Det": _unary(aten.linalg_det.default),
     "Div": div,
     "Elu": lambda op: op.call(aten.elu.default, op.tensor(0), op.real("alpha", 1.0)),
     "Equal": _tensors(aten.eq.Tensor),
@@ -253,6 +275,7 @@ OPERATORS: dict[str, Function] = {
     "Greater": _tensors(aten.gt.Tensor),
     "GreaterOrEqual": _tensors(aten.ge.Tensor),
     "HardSigmoid": hard_sigmoid,
+    "IsInf": is_inf,
     "IsNaN": not_equal_to_itself,
     "LeakyRelu": lambda op: op.call(
         aten.leaky_relu.default, op.tensor(0), op.real("alpha", 0.01)
@@ -268,6 +291,7 @@ OPERATORS: dict[str, Function] = {
     "PRelu": prelu,
     "Pow": pow_,
     "Selu": selu,
+    "Shrink": shrink,
     "Softsign": softsign,
     "Sub": _binary(aten.sub.Tensor),
     "Sum": _fold(aten.add.Tensor),

@@ -7,7 +7,7 @@ import torch
 
 from tersor.network import operations  # noqa: F401 - registers them
 from tersor.network.from_onnx.operation import Operation
-from tersor.network.from_onnx.values import Value
+from tersor.network.from_onnx.values import Constant, Tensor, Value
 
 aten = torch.ops.aten
 _ALL = (1 << 63) - 1
@@ -15,7 +15,14 @@ _ALL = (1 << 63) - 1
 
 def non_zero(op: Operation) -> Value:
     """NonZero: one column per element that is not 0."""
-    return op.call(aten.t.default, op.call(aten.nonzero.default, op.tensor(0)))
+    return op.call(aten.t.default, _rows(op, op.tensor(0)))
+
+
+def _rows(op: Operation, x: Tensor) -> Tensor:
+    """One row of positions per element that is not 0; now, if the elements are known."""
+    if isinstance(x, Constant):
+        return Constant(torch.nonzero(x.tensor), f"{op.name}.places")
+    return op.call(aten.nonzero.default, x)
 
 
 def compress(op: Operation) -> Value:
@@ -24,7 +31,7 @@ def compress(op: Operation) -> Value:
     axis = op.attribute("axis", int, None)
     if axis is None:
         x, axis = op.call(aten.reshape.default, x, [-1]), 0
-    found = op.call(aten.nonzero.default, condition)
+    found = _rows(op, condition)
     places = op.call(aten.squeeze.dims, found, [1])
     return op.call(aten.index_select.default, x, op.from_front(axis, op.rank(x)), places)
 

@@ -126,14 +126,41 @@ def _softmax(target: Callable[..., Any]) -> Callable[[Operation], Value]:
     return function
 
 
+def hardmax(op: Operation) -> Value:
+    """Hardmax: 1 at the first of the largest elements, else 0."""
+    x = op.tensor(0)
+    rank = op.rank(x)
+    axis = op.axis(-1 if op.opset >= 13 else 1, rank)
+    if op.opset < 13 and axis != rank - 1:
+        raise op.refuse("over several dimensions cannot be read")
+    largest = op.call(aten.argmax.default, x, axis, keepdim=True)
+    places = op.call(aten.arange.start_step, 0, op.size(x, axis), 1, dtype=torch.int64)
+    places = op.call(
+        aten.reshape.default, places, [-1 if i == axis else 1 for i in range(rank)]
+    )
+    return op.call(aten.to.dtype, op.call(aten.eq.Tensor, largest, places), op.dtype(x))
+
+
+def mean_variance_normalization(op: Operation) -> Value:
+    """MeanVarianceNormalization: (x - mean) / (deviation + 1e-9)."""
+    x = op.tensor(0)
+    axes = [op.from_front(a, op.rank(x)) for a in op.integers("axes") or [0, 2, 3]]
+    centred = op.call(aten.sub.Tensor, x, op.call(aten.mean.dim, x, axes, keepdim=True))
+    squares = op.call(aten.mul.Tensor, centred, centred)
+    deviation = op.call(aten.sqrt.default, op.call(aten.mean.dim, squares, axes, keepdim=True))
+    return op.call(aten.div.Tensor, centred, op.call(aten.add.Tensor, deviation, 1e-9))
+
+
 OPERATORS: dict[str, Callable[[Operation], Any]] = {
     "BatchNormalization": batch_normalization,
     "GroupNormalization": group_normalization,
+    "Hardmax": hardmax,
     "InstanceNormalization": instance_normalization,
     "LRN": lrn,
     "LayerNormalization": layer_normalization,
     "LogSoftmax": _softmax(aten.log_softmax.int),
     "LpNormalization": lp_normalization,
+    "MeanVarianceNormalization": mean_variance_normalization,
     "RMSNormalization": rms_normalization,
     "Softmax": _softmax(aten.softmax.int),
 }

@@ -117,26 +117,30 @@ def _arg(target: Any) -> Callable[[Operation], Value]:
     return arg
 
 
-def cum_sum(op: Operation) -> Value:
-    """CumSum; exclusive and reversed if asked."""
-    x = op.tensor(0)
-    rank = op.rank(x)
-    axis = op.from_front(int(op.number(1, 0)), rank)
-    reverse = bool(op.integer("reverse", 0))
-    if reverse:
-        x = op.call(aten.flip.default, x, [axis])
-    if op.integer("exclusive", 0):  # one zero in front, the last element left out
-        x = op.call(aten.constant_pad_nd.default, x, [0, 0] * (rank - 1 - axis) + [1, -1])
-    result = op.call(aten.cumsum.default, x, axis, dtype=op.dtype(x))
-    if reverse:
-        result = op.call(aten.flip.default, result, [axis])
-    return result
+def _cumulated(target: Any, neutral: int) -> Callable[[Operation], Value]:
+    """CumSum or CumProd; exclusive and reversed if asked."""
+
+    def cumulated(op: Operation) -> Value:
+        x = op.tensor(0)
+        rank = op.rank(x)
+        axis = op.from_front(int(op.number(1, 0)), rank)
+        reverse = bool(op.integer("reverse", 0))
+        if reverse:
+            x = op.call(aten.flip.default, x, [axis])
+        if op.integer("exclusive", 0):  # one neutral in front, the last element left out
+            pads = [0, 0] * (rank - 1 - axis) + [1, -1]
+            x = op.call(aten.constant_pad_nd.default, x, pads, neutral)
+        result = op.call(target, x, axis, dtype=op.dtype(x))
+        return op.call(aten.flip.default, result, [axis]) if reverse else result
+
+    return cumulated
 
 
 OPERATORS: dict[str, Callable[[Operation], Any]] = {
     "ArgMax": _arg(aten.argmax.default),
     "ArgMin": _arg(aten.argmin.default),
-    "CumSum": cum_sum,
+    "CumProd": _cumulated(aten.cumprod.default, 1),
+    "CumSum": _cumulated(aten.cumsum.default, 0),
     "ReduceL1": reduce_l1,
     "ReduceL2": reduce_l2,
     "ReduceLogSum": reduce_log_sum,

@@ -11,7 +11,15 @@ import torch
 from torch import fx
 
 from tersor.network.from_onnx.operation import Operation
-from tersor.network.from_onnx.values import Constant, Size, Sizes, Tensor, Value, sizes_of
+from tersor.network.from_onnx.values import (
+    DTYPES,
+    Constant,
+    Size,
+    Sizes,
+    Tensor,
+    Value,
+    sizes_of,
+)
 
 aten = torch.ops.aten
 _ELEMENTS_MOST = 1 << 31
@@ -206,6 +214,22 @@ def trilu(op: Operation) -> Value:
     return op.call(target, op.tensor(0), int(op.number(1, 0)))
 
 
+def eye_like(op: Operation) -> Value:
+    """EyeLike: ones on a diagonal of a matrix of the input's sizes."""
+    x = op.tensor(0)
+    if op.rank(x) != 2:
+        raise op.refuse(f"of {op.rank(x)} dimensions cannot be read")
+    kind = op.integer("dtype", 0)
+    if kind and kind not in DTYPES:
+        raise op.refuse(f"makes elements of type {kind}, which cannot be read")
+    ends = [op.size(x, i) for i in range(2)]
+    make, at = aten.arange.start_step, op.integer("k", 0)
+    rows, columns = (op.call(make, 0, end, 1, dtype=torch.int64) for end in ends)
+    shifted = op.call(aten.add.Scalar, op.call(aten.unsqueeze.default, rows, 1), at)
+    found = op.call(aten.eq.Tensor, shifted, columns)
+    return op.call(aten.to.dtype, found, DTYPES[kind] if kind else op.dtype(x))
+
+
 def depth_to_space(op: Operation) -> Value:
     """DepthToSpace: channels become blocks of b by b positions."""
     x, b, mode = op.tensor(0), op.integer("blocksize"), op.text("mode", "DCR")
@@ -242,6 +266,7 @@ OPERATORS: dict[str, Callable[[Operation], Any]] = {
     "ConstantOfShape": constant_of_shape,
     "DepthToSpace": depth_to_space,
     "Expand": expand,
+    "EyeLike": eye_like,
     "Flatten": flatten,
     "Identity": identity,
     "Range": range_,

@@ -12,9 +12,10 @@ from torch import fx
 from tersor.errors import FileError, FormatError, ModelError, TersorError, UnsupportedError
 from tersor.network.from_onnx import ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
+from tersor.network.from_onnx.functions import body_of, defined_by_others, nodes_of
 from tersor.network.from_onnx.names import readable
 from tersor.network.from_onnx.operation import Operation
-from tersor.network.from_onnx.ops_bits import widely
+from tersor.network.from_onnx.ops_quantize import carried
 from tersor.network.from_onnx.ports import World, Worlds, output_port, ports_of, torch_dtype
 from tersor.network.from_onnx.table import MICROSOFT, OPERATORS, VALUES_MAKE_SIZES, Result
 from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
@@ -198,13 +199,15 @@ class _Reader:
     def _import(self, op: Operation, values: dict[str, Value]) -> None:
         domain = op.node.domain
         function = _TABLES.get(domain, {}).get(op.node.op_type)
-        if function is None:
+        defined = defined_by_others() if domain in _DEFAULT_DOMAIN else frozenset()
+        if function is None and op.node.op_type not in defined:
             whose = "" if domain in _DEFAULT_DOMAIN else f"of the domain {domain!r} "
             raise op.refuse(f"{whose}cannot be read")
         op.builder.name, op.builder.emitted = readable(op.name), set()
         try:
             result = _symbolic(op)
-            result = widely(op, function) if result is None else result
+            result = carried(op, function) if result is None and function else result
+            result = self._by_definition(op) if result is None else result
         except TersorError:
             raise
         except (MisfitError, KeyError, ArithmeticError, *FAILURES) as error:
@@ -216,6 +219,24 @@ class _Reader:
         made = zip(op.node.output, results, strict=False)
         values.update({name: value for name, value in made if name and value is not None})
         self._check_made(op, values)
+
+    def _by_definition(self, op: Operation) -> Result:
+        """The results of a node by ONNX's own definition of it."""
+        body = body_of(op)
+        if body is None:
+            raise op.refuse("cannot be read")
+        given = zip(body.input, op.inputs, strict=False)
+        values = {name: value for name, value in given if value is not None}
+        nodes = list(nodes_of(body, op.node))
+        read = {name for node in nodes for name in node.input} | set(body.output)
+        (opset,) = (e.version for e in body.opset_import if e.domain in _DEFAULT_DOMAIN)
+        for node in nodes:
+            inputs = [values.get(name) for name in node.input]
+            wanted = [name in read for name in node.output]
+            name = f"{op.name}.{next(iter(node.output), '')}"
+            inner = Operation(op.builder, node, name, opset, inputs, wanted, self._tensor)
+            self._import(inner, values)
+        return tuple(values.get(name) for name in body.output)
 
     def _check_made(self, op: Operation, values: dict[str, Value]) -> None:
         for i, (output, wanted) in enumerate(zip(op.node.output, op.wanted, strict=True)):

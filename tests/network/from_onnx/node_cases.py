@@ -16,6 +16,8 @@ from tersor.network.from_onnx.reader import operators, read
 
 # Arrays of other types (texts, bfloat16, float8, four bits) are none that numpy has.
 KINDS = "biuf"
+# Their expected values take seconds to compute, and their operators cannot be read.
+LEFT_OUT = {"lppool", "deformconv"}
 
 
 def collect():
@@ -23,7 +25,8 @@ def collect():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # their own numpy code overflows on purpose
         for _, name, _ in pkgutil.iter_modules(cases_of_onnx.__path__):
-            importlib.import_module(f"{cases_of_onnx.__name__}.{name}")
+            if name not in LEFT_OUT:
+                importlib.import_module(f"{cases_of_onnx.__name__}.{name}")
     return [case for case in cases_of_onnx._NodeTestCases if _is_numeric(case)]
 
 

@@ -70,6 +70,21 @@ _EXACT = Sampling("nearest", "half_pixel", "round_prefer_ceil")
 _LINEAR = Sampling("linear")
 _CUBIC = Sampling("cubic")
 
+
+def grid_sample(w: Writer, call: Call) -> str:
+    """Images sampled at the positions of a grid (N, H, W, 2)."""
+    mode = ("bilinear", "nearest", "bicubic")[call.whole("interpolation_mode")]
+    padding = ("zeros", "border", "reflection")[call.whole("padding_mode")]
+    return w.node(
+        "GridSample",
+        call.x.name,
+        call.y.name,
+        mode=mode,
+        padding_mode=padding,
+        align_corners=int(call.flag("align_corners")),
+    )
+
+
 OPERATORS = {
     "aten.upsample_nearest1d.vec": resize(_NEAREST),
     "aten.upsample_nearest2d.vec": resize(_NEAREST),
@@ -81,4 +96,6 @@ OPERATORS = {
     "aten.upsample_bilinear2d.default": resize(_LINEAR),
     "aten.upsample_trilinear3d.vec": resize(_LINEAR),
     "aten.upsample_bicubic2d.vec": resize(_CUBIC),
+    "aten.grid_sampler.default": grid_sample,
+    "aten.grid_sampler_2d.default": grid_sample,
 }

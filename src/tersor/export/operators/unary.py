@@ -80,6 +80,7 @@ _SAME_NAME = (
 
 OPERATORS: dict[str, Write] = {
     **{f"aten.{op.lower()}.default": simple(op) for op in _SAME_NAME.split()},
+    "aten.linalg_det.default": simple("Det"),
     "aten.sgn.default": simple("Sign"),
     "aten.rsqrt.default": after("Sqrt", "Reciprocal"),
     "aten.square.default": square,

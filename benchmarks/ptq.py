@@ -11,7 +11,8 @@ its documentation recommends; `peers/by_*.py` list them. Then
 
 Speeds are against the fastest float32 run on any engine, at that batch. A tool that fails is
 a row with the reason. One line per network, tool and setting goes to results/ptq.jsonl. What
-has been done is kept in build/ptq: run again, it goes on from there; `make clean` forgets it.
+has been done is kept in build/ptq: run again, it goes on from there, and tries again what has
+failed; `make clean` forgets it.
 """
 
 import argparse
@@ -47,8 +48,8 @@ def main() -> int:
     parser.add_argument("--tool", nargs="+", default=TOOLS, choices=TOOLS)
     parser.add_argument("--timing-only", action="store_true", help="race again what is there")
     parser.add_argument("--units", type=int, help="test at most so many samples")
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--seconds", type=float, default=90.0, help="longest, for each race")
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=60.0, help="longest, for each race")
     parser.add_argument("--patience", type=float, default=300.0, help="seconds for one tool")
     given = parser.parse_args()
     failed = 0

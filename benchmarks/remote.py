@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from benchmarks import environments
 from benchmarks.records import ROOT
+from benchmarks.running import last_words
 from tersor.errors import EngineError
 
 Array = NDArray[np.generic]
@@ -26,7 +27,9 @@ class TorchServer:
     def __init__(self, threads: int, python: Path | None = None) -> None:
         self._threads, self._python = threads, python or environments.python("torchao")
         self._process: subprocess.Popen[str] | None = None
+        self._opened: dict[tuple[object, ...], int] = {}
         self._folder = tempfile.TemporaryDirectory(prefix="tersor-")
+        self._log = Path(self._folder.name) / "log.txt"
 
     def __enter__(self) -> "TorchServer":
         return self
@@ -61,11 +64,22 @@ class TorchServer:
         except OSError:
             line = ""
         if not line:
-            raise EngineError("torch", "ended without an answer", "See its messages above.")
+            problem = f"ended without an answer: {last_words(self._log)[:300]}"
+            raise EngineError("torch", problem, "Is there enough memory?")
         answer: dict[str, Any] = json.loads(line)
         if "error" in answer:
-            raise EngineError("torch", str(answer["error"]), "Only its own outputs run there.")
+            raise EngineError(
+                "torch", f"refused: {answer['error']}", "Does it run in PyTorch?"
+            )
         return answer
+
+    def open(self, model: Path, feeds: Mapping[str, Array]) -> int:
+        """The number of a program compiled for feeds of these shapes; compiled just once."""
+        key = (model, *(array.shape for array in feeds.values()))
+        if key not in self._opened:
+            answer = self.ask(do="open", model=str(model), feeds=str(self.put(feeds)))
+            self._opened[key] = int(answer["id"])
+        return self._opened[key]
 
     def put(self, arrays: Mapping[str, Array]) -> Path:
         """A file with these arrays."""
@@ -78,14 +92,16 @@ class TorchServer:
         if not self._python.exists():
             problem = "has no environment"
             raise EngineError("torch", problem, "Run `python -m benchmarks.environments`.")
-        return subprocess.Popen(  # noqa: S603 - our own script
-            [self._python, "-m", "benchmarks.peers.torch_server", str(self._threads)],
-            cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
+        with self._log.open("w") as log:
+            return subprocess.Popen(  # noqa: S603 - our own script
+                [self._python, "-m", "benchmarks.peers.torch_server", str(self._threads)],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
 
 
 def _pipe(pipe: IO[str] | None) -> IO[str]:
@@ -98,8 +114,7 @@ class Remote:
 
     def __init__(self, server: TorchServer, model: Path, feeds: Mapping[str, Array]) -> None:
         self._server = server
-        answer = server.ask(do="open", model=str(model), feeds=str(server.put(feeds)))
-        self._id = int(answer["id"])
+        self._id = server.open(model, feeds)
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Outputs by their place, for any number of samples."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -42,8 +43,8 @@ class Done:
 
     @property
     def is_finished(self) -> bool:
-        """Whether it has run, with whatever result."""
-        return bool(self.facts)
+        """Whether it has run and given a network; what failed may be tried again."""
+        return bool(self.facts) and self.why_not is None
 
     @property
     def why_not(self) -> str | None:
@@ -96,15 +97,17 @@ def run(job: Job, patience_s: float) -> None:
             return
     others_share = others.share()
     if code or not job.into("done.json").exists():
-        done.fail(_last_words(job.into("log.txt"), code))
+        done.fail(f"ended with code {code}: {last_words(job.into('log.txt'))}")
         return
     done.note(**json.loads(job.into("done.json").read_text()), quiet=others_share <= _CALM)
 
 
-def _last_words(log: Path, code: int) -> str:
+def last_words(log: Path) -> str:
+    """What a process said last: its last error, or else its last line."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
-    said = [line for line in lines if line] or ["said nothing"]
-    return f"ended with code {code}: {said[-1]}"
+    said = [line for line in lines if line] or ["it said nothing"]
+    errors = [line for line in said if re.match(r"[\w.]+(Error|Exception)\b", line)]
+    return (errors or said)[-1]
 
 
 def wait_for_calm() -> None:

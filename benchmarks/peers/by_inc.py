@@ -24,6 +24,7 @@ def load() -> None:
 
 def quantize(job: Job) -> None:
     """See `benchmarks.peers`."""
+    import onnx
     from onnx_neural_compressor.quantization import QuantFormat, config, quantize
 
     smooth: dict[str, Any] = {"SmoothQuant": True} if job.setting == "smooth" else {}
@@ -35,7 +36,11 @@ def quantize(job: Job) -> None:
         calibration_sampling_size=sum(1 for _ in job.feeds()),
         extra_options=smooth,
     )
-    quantize(str(job.model), str(job.into("model.onnx")), settings)
+    target = job.into("model.onnx")
+    quantize(str(job.model), str(target), settings)
+    model = onnx.load(target)  # it leaves large tensors in a file beside
+    onnx.save(model, target)
+    job.into("model.onnx_data").unlink(missing_ok=True)
 
 
 def _reader(job: Job) -> Any:

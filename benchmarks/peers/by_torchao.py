@@ -34,12 +34,16 @@ def quantize(job: Job) -> None:
     )
     with torch.no_grad():
         prepared = prepare_pt2e(module, quantizer)
-        for feed in job.feeds(_AT_ONCE):
-            example = {name: torch.from_numpy(a) for name, a in feed.items()}
-            prepared(**example)
+        batches = [
+            {name: torch.from_numpy(a) for name, a in feed.items()}
+            for feed in job.feeds(_AT_ONCE)
+        ]
+        for batch in batches:
+            prepared(**batch)
         converted = convert_pt2e(prepared)
     axis = {0: torch.export.Dim("batch")}
+    example = batches[0]
     program = torch.export.export(
-        converted, (), kwargs=example, dynamic_shapes={"kwargs": dict.fromkeys(example, axis)}
+        converted, (), kwargs=example, dynamic_shapes=dict.fromkeys(example, axis)
     )
     torch.export.save(program, job.into("model.pt2"))

@@ -55,7 +55,6 @@ class Server:
 
         arrays = _read(feeds)
         module = torch.export.load(model).module()
-        torch._dynamo.reset()
         program = Program(torch.compile(module, dynamic=False), arrays)
         program.run(arrays)
         self.programs.append(program)

@@ -97,8 +97,20 @@ def test_facts_add_up_and_a_folder_without_any_is_not_finished(tmp_path):
     done.note(seconds=1.5)
     done.note(drop=0.25)
     assert done.facts == {"seconds": 1.5, "drop": 0.25}
+    assert done.is_finished
     done.fail("x" * 400)
     assert done.why_not == "x" * 300
+    assert not done.is_finished  # and so it is tried again
+
+
+def test_the_last_error_tells_more_than_the_last_line(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("start\na.b.SomeError: first\nValueError: second\n\n  a hint at the end\n")
+    assert running.last_words(log) == "ValueError: second"
+    log.write_text("start\nKilled\n")
+    assert running.last_words(log) == "Killed"
+    log.write_text("")
+    assert running.last_words(log) == "it said nothing"
 
 
 def test_the_server_tells_what_it_refuses_and_goes_on(tmp_path):

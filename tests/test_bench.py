@@ -109,17 +109,18 @@ def test_by_default_only_engines_that_are_ready_at_once_take_part():
     [
         (("n", 4), TensorProto.FLOAT, 3, (3, 4)),
         (("n", "n"), TensorProto.FLOAT16, 2, (2, 2)),
+        (("n", "tokens", 3), TensorProto.INT64, 2, (2, 5, 3)),
         ((1, 4), TensorProto.INT64, 1, (1, 4)),
         ((), TensorProto.BOOL, 1, ()),
     ],
-    ids=["batch", "twice", "fixed", "scalar"],
+    ids=["batch", "twice", "length", "fixed", "scalar"],
 )
 def test_inputs_are_made_to_fit(tmp_path, shape, kind, batch, fits):
     from tersor.engines.engine import ends_of
 
     path = model_of(tmp_path, shape, kind)
     (end,) = ends_of("test", path.read_bytes()).inputs
-    made = benchmark._feeds("one.onnx", [end], batch)["x"]
+    made = benchmark._feeds("one.onnx", [end], BenchOptions(batch=batch, length=5))["x"]
     assert made.shape == fits
     assert made.dtype == end.dtype
     assert made.dtype.kind == "f" or np.all(made == 1)
@@ -168,3 +169,5 @@ def test_what_cannot_be_timed_is_refused(files, tmp_path):
         BenchOptions(batch=0)
     with pytest.raises(InputError, match="threads must be at least 1"):
         BenchOptions(threads=0)
+    with pytest.raises(InputError, match="length must be at least 1"):
+        BenchOptions(length=0)

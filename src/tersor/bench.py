@@ -33,6 +33,7 @@ class BenchOptions:
         precision: Arithmetic of the float parts; by default all that an engine has here.
         rounds: Quiet rounds wanted.
         seconds: Longest time for the race, once everything is ready.
+        length: Every size that varies beyond the batch, as that of token sequences.
     """
 
     batch: int = 1
@@ -40,10 +41,13 @@ class BenchOptions:
     precision: str | None = None
     rounds: int = 20
     seconds: float = 60.0
+    length: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:
             raise InputError("batch", got=self.batch, allowed="at least 1")
+        if self.length is not None and self.length < 1:
+            raise InputError("length", got=self.length, allowed="at least 1")
         if self.threads is not None and self.threads < 1:
             raise InputError("threads", got=self.threads, allowed="at least 1")
 
@@ -73,8 +77,8 @@ def bench(
     Raises:
         InputError: No model, an unknown engine, or a precision that none of them has.
         FileError, FormatError: A file cannot be read.
-        ModelError: A model has inputs of varying size beyond the batch, or a batch that is
-            fixed to another size.
+        ModelError: A model has inputs of varying size beyond the batch and `length` is not
+            given, or a batch that is fixed to another size.
         UnsupportedError: A model cannot be exported to ONNX.
     """
     if not paths:
@@ -152,7 +156,7 @@ def _enter(
     try:
         with naming(path):
             model = open_model(path, engine=engine, threads=threads, precision=precision)
-        feeds = _feeds(name, model.inputs, options.batch)
+        feeds = _feeds(name, model.inputs, options)
         model.session.run(feeds)
     except EngineError as error:
         row["problem"] = error.problem
@@ -160,14 +164,14 @@ def _enter(
     return _Entry(row, Contestant(f"{name} {engine}", model.session, feeds), model)
 
 
-def _feeds(name: str, inputs: Sequence[End], batch: int) -> dict[str, Array]:
+def _feeds(name: str, inputs: Sequence[End], options: BenchOptions) -> dict[str, Array]:
     """Made-up inputs for one run."""
     rng = np.random.default_rng(0)
-    return {end.name: _array(rng, end, _shape(name, end, batch)) for end in inputs}
+    return {end.name: _array(rng, end, _shape(name, end, options)) for end in inputs}
 
 
-def _shape(name: str, end: End, batch: int) -> tuple[int, ...]:
-    """The shape of an input for that batch.
+def _shape(name: str, end: End, options: BenchOptions) -> tuple[int, ...]:
+    """The shape of an input for that batch and length.
 
     Raises:
         ModelError: It has another size that varies, or is fixed to another batch.
@@ -177,12 +181,15 @@ def _shape(name: str, end: End, batch: int) -> tuple[int, ...]:
         raise ModelError(name, problem, "Export it with fixed shapes.")
     if not end.shape:
         return ()
+    batch = options.batch
     shape = (batch, *(batch if d and d == end.shape[0] else d for d in end.shape[1:]))
+    if options.length is not None:
+        shape = tuple(d if isinstance(d, int) else options.length for d in shape)
     sizes = tuple(size for size in shape if isinstance(size, int))
     if len(sizes) < len(shape):
         shown = " x ".join(str(d) if d != "" else "any" for d in end.shape)
         problem = f"has an input {end.name!r} of varying size beyond the batch ({shown})"
-        remedy = "Which size to time is unknown: export it with all but the batch fixed."
+        remedy = "Say which size to time: --length 128, say."
         raise ModelError(name, problem, remedy)
     if isinstance(end.shape[0], int) and end.shape[0] != batch:
         problem = f"has an input {end.name!r} whose first size is fixed to {end.shape[0]}"

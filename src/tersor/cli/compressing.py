@@ -185,7 +185,8 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
         again = shlex.join(["tersor", *ctx.find_root().obj])
         result = replace(found, report={**found.report, "command": again})
         result.save(folder)
-    return _answer(result, wishes.output, _next(wishes))
+    length = max(loaded.network.sizes.values(), default=None)
+    return _answer(result, wishes.output, _next(wishes, length))
 
 
 @command("tersor demo --output demo")
@@ -284,10 +285,11 @@ def _run(output: str, source: str) -> str:
     return shlex.join(["tersor", *words, "--output", "out.npz"])
 
 
-def _next(wishes: _Wishes) -> str:
+def _next(wishes: _Wishes, length: int | None) -> str:
     """Command lines worth trying after a compression: they work as they stand."""
     own = wishes.data if wishes.data.endswith(".npz") else "in.npz"
     rivals = [wishes.model, str(Path(wishes.output) / "model.tsr")]
+    rivals += ["--length", str(length)] if length is not None else []
     return f"{_run(wishes.output, own)}\n{shlex.join(['tersor', 'bench', *rivals])}"
 
 

@@ -193,6 +193,12 @@ def _show_run(document: Mapping[str, Any], console: "Console") -> None:
     show_default=True,
     help="Samples in one run.",
 )
+@click.option(
+    "--length",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Sizes that vary beyond the batch: tokens, say. Needed where there are any.",
+)
 @threads
 @click.option(
     "--precision",
@@ -220,8 +226,7 @@ def bench(models: tuple[str, ...], engines: tuple[str, ...], **given: Any) -> An
     """Time MODELs on engines, side by side.
 
     All take turns in the same rounds, so that what disturbs one disturbs all. The first
-    row is what the others are compared with. Inputs are made up; an input of a size that
-    varies beyond the batch cannot be timed.
+    row is what the others are compared with. Inputs are made up.
     """
     names = engines_of(engines)
     from tersor.bench import BenchOptions

@@ -89,12 +89,12 @@ def test_entropy_is_the_least_divergence_of_all_thresholds(one_sided):
     x = x[(x > 0.125) | (x < 0)]  # an empty bin at zero
     x = np.maximum(x, np.float32(0.2 if one_sided else -1.9))
     step = 0.125  # of 1 / 256, merged until there are 256 numbers in each bin
-    found = ranges.entropy(histogram(x), codes=(0, 31))
+    found = ranges.entropy(histogram(x), codes=(0, 7))
     widest = int(np.ceil(x.max() / step))
     low = np.floor(x.min() / step) * step
     tried = {
-        t: divergence(x, max(low, -t * step), t * step, step, 32)
-        for t in range(widest, 31 if one_sided else 15, -16)  # 32 bins and more
+        t: divergence(x, max(low, -t * step), t * step, step, 8)
+        for t in range(widest, 0, -16)  # to 8 bins
     }
     best = min(tried, key=lambda t: tried[t])
     assert found == (min(0.0, max(x.min(), -best * step)), best * step)
@@ -118,9 +118,10 @@ def test_entropy_of_few_bins_is_minmax():
     assert ranges.entropy(h, codes=(0, 8191)) == (0.0, 4096.0)
 
 
-def test_entropy_keeps_what_is_spread_evenly():
-    x = np.linspace(0.0, 8.0, 40_000, dtype=np.float32)
-    assert ranges.entropy(histogram(x), codes=CODES)[1] > 7.9
+def test_entropy_keeps_an_end_that_holds_many():
+    """Without the share of clamped numbers, the narrowest range would seem the best."""
+    x = (8.0 * np.sqrt(np.linspace(0.0, 0.999, 200_000))).astype(np.float32)
+    assert ranges.entropy(histogram(x), codes=CODES)[1] > 7.5
 
 
 def test_empty_histogram_is_refused():

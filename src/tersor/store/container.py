@@ -36,6 +36,7 @@ VERSION = 1
 KINDS = ("tensors", "model", "packed onnx", "packed safetensors")
 _FOOTER = struct.Struct("<III")
 _HEADER_BYTES = len(MAGIC) + 2
+_ALIGNED = 64  # bytes: where each of several tensors begins in memory
 _INLINE = 2**16  # bytes; larger sections stand in blocks
 
 
@@ -284,15 +285,23 @@ class Reader:
         return from_bytes(self._run.read(place, entry.size), entry.code, entry.shape)
 
     def tensors(self) -> dict[str, Array]:
-        """All tensors, in order; decoded by several threads; errors as `tensor`."""
-        afford(sum(self.entry(name).size for name in self.names))
-        found = {name: np.empty(self.entry(name).size, np.uint8) for name in self.names}
-        self.fill((name, data.data) for name, data in found.items())
-        arrays = {}
-        for name, data in found.items():
-            entry = self.entry(name)
-            arrays[name] = from_bytes(data.data, entry.code, entry.shape)
-        return arrays
+        """All tensors, in order; decoded by several threads; errors as `tensor`.
+
+        They share one piece of memory, which is there until the last of them is gone.
+        """
+        entries = [self.entry(name) for name in self.names]
+        places = starts(-(-entry.size // _ALIGNED) * _ALIGNED for entry in entries)
+        afford(places[-1])
+        whole = np.empty(places[-1], np.uint8).data
+        parts = [
+            whole[place : place + entry.size]
+            for entry, place in zip(entries, places, strict=False)
+        ]
+        self.fill(zip(self.names, parts, strict=True))
+        return {
+            entry.name: from_bytes(part, entry.code, entry.shape)
+            for entry, part in zip(entries, parts, strict=True)
+        }
 
     def raw(self, name: str) -> bytes:
         """The bytes of one tensor, checked; errors as `tensor`."""

@@ -52,7 +52,8 @@ def elements_of(proto: TensorProto, folder: Path, count: int) -> bytes:
             raise FormatError(problem, offset=max(offset, 0))
         with path.open("rb") as file:
             file.seek(offset)
-            return file.read(count)
+            data: bytes = file.read(count)
+            return data
     except OSError as error:
         reason = f"cannot be read ({error.strerror})"
         raise FileError(path, reason, "It holds weights of the model.") from None
@@ -100,7 +101,7 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
 
 def _bytes_of(tensor: TensorProto) -> int:
     """How many bytes a tensor has, by its type and shape."""
-    size = math.prod(tensor.dims)
+    size = math.prod(int(d) for d in tensor.dims)
     if min(tensor.dims, default=0) < 0:
         raise FormatError(f"{tensor.name} has the shape {tuple(tensor.dims)}", offset=0)
     if tensor.data_type in _FOUR_BITS:

@@ -167,8 +167,28 @@ def test_integers_are_no_weights():
     assert layers(network)[0].reason == "its weight holds int8"
 
 
-def test_recurrent_layers_are_one_operation():
-    network = capture(nn.LSTM(3, 4, batch_first=True), torch.randn(2, 5, 3))
-    (found,) = layers(network)
-    assert (found.op, found.compressible) == ("lstm", False)
-    assert found.reason == "its several weights belong to one operation"
+def recurrent(kind, **settings):
+    made = getattr(nn, kind)(3, 4, batch_first=True, **settings)
+    return capture(made, torch.randn(2, 5, 3))
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
+@pytest.mark.parametrize("settings", [{}, {"num_layers": 2}, {"bidirectional": True}])
+@pytest.mark.parametrize("bias", [True, False])
+def test_every_matrix_of_a_recurrent_layer_is_a_layer_with_its_own_bias(kind, settings, bias):
+    network = recurrent(kind, bias=bias, **settings)
+    found = layers(network)
+    matrices = [n for n, t in network.module.state_dict().items() if t.ndim == 2]
+    assert [layer.weight for layer in found] == matrices
+    assert all(layer.compressible and layer.channel_axis == 0 for layer in found)
+    wanted = [n.replace("weight", "bias") if bias else None for n in matrices]
+    assert [layer.bias for layer in found] == wanted
+
+
+def test_the_projection_of_an_lstm_is_a_layer_without_bias():
+    found = layers(recurrent("LSTM", proj_size=2))
+    assert [(layer.weight, layer.bias) for layer in found] == [
+        ("weight_ih_l0", "bias_ih_l0"),
+        ("weight_hh_l0", "bias_hh_l0"),
+        ("weight_hr_l0", None),
+    ]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tersor import methods
 from tersor.errors import FileError, InputError
+from tersor.methods.quantize.smooth import QuantizeSmooth
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.plan import toml_text
@@ -153,6 +154,14 @@ def test_named_recipes_are_what_they_say():
             "partly int8": [QuantizeStatic(min_sqnr_db=30.0)],
             "int8 weights": [QuantizeWeights()],
         },
+        "transformer": {
+            "int8 smoothed": [
+                QuantizeSmooth(),
+                QuantizeStatic(ranges="minmax"),
+                QuantizeWeights(),
+            ],
+            "int8 weights": [QuantizeWeights()],
+        },
     }
     assert [load_recipe(name).name for name in names()] == names()
 
@@ -184,8 +193,8 @@ def test_an_unknown_name_lists_the_known_ones_and_says_that_a_path_works():
     with pytest.raises(InputError) as caught:
         load_recipe("w8a")
     assert str(caught.value) == (
-        "recipe must be w8a8 (did you mean that?) or one of fast, w8, or the path of a .toml "
-        "file. Got 'w8a'."
+        "recipe must be w8a8 (did you mean that?) or one of fast, transformer, w8, or the "
+        "path of a .toml file. Got 'w8a'."
     )
 
 

@@ -5,6 +5,7 @@ For one sample (every varying dimension is 1):
     convolution              MACs = outputs * (channels in / groups) * kernel elements
     transposed convolution   MACs = inputs * (channels out / groups) * kernel elements
     linear, matmul           MACs = outputs * summed length
+    recurrent                MACs = elements of the matrix * steps
     attention                MACs = queries * keys * (key length + value length)
 
 Element by element operations and normalizations count 0, an embedding too.
@@ -144,6 +145,8 @@ def is_stored(node: fx.Node) -> bool:
 
 def _tensors(node: fx.Node, layer: Layer) -> list[str]:
     """Dotted names of all that a layer reads."""
+    if layer.op in _RECURRENT:
+        return [path for path in (layer.weight, layer.bias) if path]
     read = [str(n.target) for n in node.all_input_nodes if is_stored(n)]
     return list(dict.fromkeys([layer.weight, *read] if layer.weight else read))
 
@@ -170,6 +173,9 @@ def _is_buffer(network: Network, path: str) -> bool:
 
 
 def _macs(layer: Layer, node: fx.Node, found: dict[str, Any]) -> int:
+    if layer.op in _RECURRENT:
+        out = found[node.name][0]
+        return math.prod(layer.shape) * (int(out.numel()) // max(1, int(out.shape[-1])))
     count = _COUNTERS.get(layer.op)
     if count is None:
         return 0
@@ -203,11 +209,6 @@ def _attention(args: Any, out: Any) -> int:
     return int(args["query"].numel() * keys + out.numel() * keys)
 
 
-def _recurrent(args: Any, out: Any) -> int:
-    steps = int(out[0].numel()) // max(1, int(out[0].shape[-1]))
-    return sum(int(p.numel()) for p in args["params"] if p.ndim == 2) * steps
-
-
 def _einsum(args: Any, out: Any) -> int:
     """Every combination of all indices is one product; dots stand for one index each."""
     sizes: dict[str, int] = {}
@@ -219,13 +220,13 @@ def _einsum(args: Any, out: Any) -> int:
     return int(math.prod(sizes.values())) if out.numel() else 0
 
 
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 _COUNTERS: dict[str, Callable[[Any, Any], int]] = {
     **dict.fromkeys(("conv1d", "conv2d", "conv3d"), _conv),
     **dict.fromkeys(
         ("conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _conv_transpose
     ),
     **dict.fromkeys(("matmul", "matmul_left"), _matmul),
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     "linear": _linear,
     "addmm": _addmm,
     "attention": _attention,

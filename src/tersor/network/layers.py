@@ -1,7 +1,8 @@
 """The layers of a network: every operation that has a weight, or multiplies like one.
 
-A layer is one node. Its weight is followed through transpositions to the tensor that is
-stored; `channel_axis` is that tensor's axis of output channels.
+A layer is one node with one weight; a recurrent node is as many layers as it has matrices,
+"gru.weight_ih_l0" and so on. The weight is followed through transpositions to the tensor that
+is stored; `channel_axis` is that tensor's axis of output channels.
 """
 
 from collections.abc import Callable
@@ -57,9 +58,7 @@ def layers(network: Network) -> list[Layer]:
     found: list[Layer] = []
     taken: set[str] = set()
     for node in network.graph.nodes:
-        read = _READERS.get(op_name(node))
-        parts = read(node) if read is not None else None
-        if parts is not None:
+        for parts in _parts(node):
             layer = _layer(network, node, parts, taken)
             taken.add(layer.name)
             found.append(layer)
@@ -218,10 +217,24 @@ def _attention(node: fx.Node) -> _Parts:
     return _Parts("attention", None, against=_PRODUCTS[op_name(node)])
 
 
-def _recurrent(node: fx.Node) -> _Parts | None:
-    params = arguments(node).get("params")
-    against = "its several weights belong to one operation"
-    return _Parts(op_name(node), params[0], against=against) if params else None
+def _recurrent(node: fx.Node) -> list[_Parts]:
+    """One layer for each matrix: of the input, of the state, and of a projection."""
+    found = arguments(node)
+    params, cells = found.get("params"), 0
+    if params:
+        cells = found["num_layers"] * (2 if found["bidirectional"] else 1)
+        biases = found["has_biases"]
+    elif "w_ih" in found:
+        params, cells, biases = [found[k] for k in ("w_ih", "w_hh", "b_ih", "b_hh")], 1, True
+    if not params:
+        return []
+    op, size, layers_ = op_name(node) or "gru", len(params) // cells, []
+    for start in range(0, len(params), size):
+        own = params[start : start + size]
+        matrices = own[:2] + (own[4:] if biases else own[2:])
+        vectors = [*(own[2:4] if biases else []), None, None, None]
+        layers_ += [_Parts(op, m, v) for m, v in zip(matrices, vectors, strict=False)]
+    return layers_
 
 
 def _einsum(node: fx.Node) -> _Parts:
@@ -230,11 +243,22 @@ def _einsum(node: fx.Node) -> _Parts:
     return _Parts("einsum", constants[0] if constants else None, against=against)
 
 
-def _each(names: str, reader: Callable[[fx.Node], _Parts | None]) -> dict[str, Any]:
+def _parts(node: fx.Node) -> list[_Parts]:
+    """The layers that a node is."""
+    read = _READERS.get(op_name(node))
+    if read is not None:
+        return [read(node)]
+    if op_name(node) in _RECURRENT or str(node.target) == "tersor.gru.default":
+        return _recurrent(node)
+    return []
+
+
+def _each(names: str, reader: Callable[[fx.Node], _Parts]) -> dict[str, Any]:
     return dict.fromkeys(names.split(), reader)
 
 
-_READERS: dict[str, Callable[[fx.Node], _Parts | None]] = {
+_RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
+_READERS: dict[str, Callable[[fx.Node], _Parts]] = {
     **_each("conv1d conv2d conv3d convolution", _conv),
     **_each("conv_transpose1d conv_transpose2d conv_transpose3d", _conv),
     **_each("linear", _linear),
@@ -244,6 +268,5 @@ _READERS: dict[str, Callable[[fx.Node], _Parts | None]] = {
     **_each("batch_norm _native_batch_norm_legit_no_training", _normalization),
     **_each("layer_norm group_norm instance_norm rms_norm prelu", _normalization),
     **dict.fromkeys(_PRODUCTS, _attention),
-    **_each("lstm gru rnn_tanh rnn_relu", _recurrent),
     **_each("einsum", _einsum),
 }

@@ -3,6 +3,9 @@
 `python -m benchmarks.peers.torch_server THREADS` reads one JSON object per line and answers
 each with one; "error" in an answer says what went wrong. Arrays go through .npz files.
 
+Programs are compiled as torchao's documentation says, with frozen weights. (Its option of a
+C++ wrapper saves some of Python's time for a call, and takes minutes of compiling each.)
+
     {"do": "open", "model": PATH.pt2, "feeds": PATH.npz}      compiles for just these shapes
     {"do": "burst", "id": N, "runs": N}                       times of that many runs, in ms
     {"do": "outputs", "id": N, "feeds": PATH, "to": PATH}     all samples, a batch at a time
@@ -93,7 +96,7 @@ def main(threads: int) -> None:
     os.dup2(2, 1)  # what libraries print must not come between the answers
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
-    config.freezing, config.cpp_wrapper, config.compile_threads = True, True, 1
+    config.freezing, config.compile_threads = True, 1
     server = Server()
     for line in sys.stdin:
         asked = json.loads(line)

@@ -7,6 +7,7 @@ The network comes as torch.export has written it, and the quantized one goes the
 """
 
 from pathlib import Path
+from typing import Any
 
 from benchmarks.peers.job import Job
 
@@ -41,9 +42,18 @@ def quantize(job: Job) -> None:
         for batch in batches:
             prepared(**batch)
         converted = convert_pt2e(prepared)
+    _forget_floats(converted)
     axis = {0: torch.export.Dim("batch")}
-    example = batches[0]
+    example = {name: tensor[:2] for name, tensor in batches[0].items()}  # is saved too
     program = torch.export.export(
         converted, (), kwargs=example, dynamic_shapes=dict.fromkeys(example, axis)
     )
     torch.export.save(program, job.into("model.pt2"))
+
+
+def _forget_floats(converted: Any) -> None:
+    """Remove the float weights that nothing reads any more: they would be saved too."""
+    read = {node.target for node in converted.graph.nodes if node.op == "get_attr"}
+    for name in [name for name, _ in converted.named_parameters() if name not in read]:
+        owner, _, leaf = name.rpartition(".")
+        delattr(converted.get_submodule(owner), leaf)

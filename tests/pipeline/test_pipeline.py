@@ -12,6 +12,7 @@ import onnx
 import pytest
 from PIL import Image
 
+from tersor.choosing import making
 from tersor.data.samples import Samples
 from tersor.data.split import split
 from tersor.errors import DataError, FileError, InputError, ModelError, VerifyError
@@ -19,7 +20,6 @@ from tersor.export.onnx import to_onnx
 from tersor.metrics import resolve
 from tersor.network.network import Port
 from tersor.pipeline import Options, compress
-from tersor.pipeline import work as work_module
 from tersor.plan.budget import Budget
 from tersor.plan.recipe import Candidate, Recipe, Step, load_recipe
 from tersor.reading import Loaded
@@ -224,14 +224,14 @@ def test_a_met_budget_is_said(result):
 
 
 def test_a_candidate_that_cannot_be_made_is_listed(monkeypatch):
-    apply = work_module._apply
+    apply = making.apply
 
-    def fail(candidate, network, samples):
-        if candidate.name == "int8":
+    def fail(step, network, samples):
+        if step.method == "quantize.static":
             raise ModelError("stem.weight", "is odd", "Even it.")
-        return apply(candidate, network, samples)
+        return apply(step, network, samples)
 
-    monkeypatch.setattr(work_module, "_apply", fail)
+    monkeypatch.setattr(making, "apply", fail)
     found = compress(NET, PARTS, recipe="fast", options=QUICK)
     (row,) = [one for one in found.report["candidates"] if one["name"] == "int8"]
     assert (row["why_not"], row["median_ms"]) == ("stem.weight is odd. Even it.", None)
@@ -330,3 +330,37 @@ def test_a_candidate_that_equals_another_is_listed_as_such():
     report = compress(NET, PARTS, recipe=twice, options=QUICK).report
     (row,) = [one for one in report["candidates"] if one["name"] == "two"]
     assert row["why_not"] == "gives the same model as one"
+
+
+def test_a_searched_mix_is_reported_and_its_recipe_gives_the_same_bytes():
+    steps = (Step("quantize.static", {"min_sqnr_db": -1000.0}),)
+    given = Recipe("mix", "", 0.5, (Candidate("mix", steps, "sensitivity"),))
+    parts = split(labelled(NET, 400))
+    found = compress(NET, parts, recipe=given, options=QUICK)
+    (search,) = found.report["searches"]
+    assert (search["candidate"], search["layers"]) == ("mix", 4)
+    first, last = search["tries"][0], search["tries"][-1]
+    assert (first["float_layers"], last["objection"]) == (0, None)
+    assert first["drop_pp"] > 0.5 >= last["drop_pp"]
+    assert 0 < last["float_layers"] == len(search["float_layers"]) < 4
+    row = next(r for r in found.report["candidates"] if r["name"].startswith("mix"))
+    assert row["name"] in {"mix", "mix as float"}
+    (candidate,) = found.recipe.candidates
+    assert found.recipe.run is not None
+    assert candidate.search is None
+    assert set(candidate.steps[0].settings["keep"]) == set(search["float_layers"])
+    again = compress(NET, parts, recipe=found.recipe, options=QUICK)
+    assert (again.onnx, again.tsr) == (found.onnx, found.tsr)
+    assert again.report["searches"] == []
+
+
+def test_a_search_that_finds_no_mix_is_told():
+    given = Recipe(
+        "mix", "", 0.0, (Candidate("mix", (Step("quantize.static"),), "sensitivity"),)
+    )
+    found = compress(NET, PARTS, recipe=given, options=QUICK)
+    (search,) = found.report["searches"]
+    assert search["float_layers"] is None
+    (row,) = [one for one in found.report["candidates"] if one["name"] == "mix"]
+    assert row["why_not"] == "no mix of integer and float layers keeps the limit"
+    assert found.recipe == given

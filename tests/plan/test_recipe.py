@@ -29,6 +29,13 @@ from tersor.plan.recipe import (
     with_settings,
 )
 
+SEARCH = """
+[[candidate]]
+name = "x"
+search = "sensitivity"
+[[candidate.step]]
+method = "quantize.static"
+"""
 STATIC = "[[step]]\nmethod = 'quantize.static'\n"
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
@@ -58,6 +65,7 @@ candidates = st.builds(
     Candidate,
     texts.filter(lambda name: name != "original"),
     st.lists(steps, min_size=1, max_size=2).map(tuple),
+    st.sampled_from([None, "sensitivity"]),
 )
 pins = st.builds(
     Pin,
@@ -99,7 +107,8 @@ def test_a_resolved_recipe_reads_back_and_resolves_to_itself(recipe, pin):
     assert parse_recipe(resolved.to_toml()) == resolved
     assert resolved.resolved(name, pin) == resolved
     assert resolved.candidates == recipe.candidates[-1:]
-    assert "step" in resolved.to_dict()
+    searched = resolved.candidates[0].search is not None
+    assert ("candidate" if searched else "step") in resolved.to_dict()
 
 
 def test_a_resolved_recipe_holds_every_setting_and_what_won():
@@ -151,7 +160,7 @@ def test_named_recipes_are_what_they_say():
         "w8": {"w8": [QuantizeWeights()]},
         "fast": {
             "int8": [QuantizeStatic()],
-            "partly int8": [QuantizeStatic(min_sqnr_db=30.0)],
+            "partly int8": [QuantizeStatic()],
             "int8 weights": [QuantizeWeights()],
         },
         "transformer": {
@@ -164,6 +173,31 @@ def test_named_recipes_are_what_they_say():
         },
     }
     assert [load_recipe(name).name for name in names()] == names()
+
+
+def test_the_default_searches_for_the_fewest_layers_in_float():
+    candidates = load_recipe("fast").candidates
+    assert {c.name: c.search for c in candidates} == {
+        "int8": None,
+        "partly int8": "sensitivity",
+        "int8 weights": None,
+    }
+    assert candidates[0].steps == candidates[1].steps  # so that they are made once only
+
+
+def test_what_a_search_found_is_in_the_first_step_that_can_keep_layers():
+    static = Step("quantize.static", {"ranges": "minmax", "keep": ("a",)})
+    steps = (Step("quantize.equalize"), static, Step("quantize.weights"))
+    found = Candidate("x", steps, "sensitivity").keeping(["a", "b"])
+    assert found.search is None
+    assert (found.steps[0], found.steps[2]) == (steps[0], steps[2])
+    assert found.steps[1].settings == {**static.settings, "keep": ("a", "b")}
+
+
+def test_a_setting_leaves_the_search():
+    changed = with_settings(load_recipe("fast"), {"ranges": "minmax"})
+    assert changed.candidates[1].search == "sensitivity"
+    assert changed.candidates[1].steps[0].settings["ranges"] == "minmax"
 
 
 def test_every_named_recipe_is_described():
@@ -298,6 +332,14 @@ def test_numbers_that_python_does_not_read_are_refused():
             "candidate 1: name of candidate must be another name: this one means the unt",
         ),
         (
+            SEARCH.replace("sensitivity", "guess"),
+            "candidate 1: search must be \"sensitivity\", or left out. Got 'guess'.",
+        ),
+        (
+            SEARCH.replace("static", "equalize"),
+            "candidate 1: search must be given where a step has the setting keep. Got ['quant",
+        ),
+        (
             "[[candidate]]\nname = 'x'\n[[candidate.step]]\nmethod = 'quantize.static'\n" * 2,
             "names of candidates must be different. Got ['x', 'x'].",
         ),
@@ -421,7 +463,7 @@ def test_a_bare_key_sets_every_step_that_has_it():
     changed = with_settings(load_recipe("fast"), {"keep": '["fc"]', "ranges": "minmax"})
     assert [c.steps[0].build() for c in changed.candidates] == [
         QuantizeStatic(ranges="minmax", keep=("fc",)),
-        QuantizeStatic(ranges="minmax", keep=("fc",), min_sqnr_db=30.0),
+        QuantizeStatic(ranges="minmax", keep=("fc",)),
         QuantizeWeights(keep=("fc",)),
     ]
 

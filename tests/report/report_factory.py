@@ -81,6 +81,7 @@ def document():
             "test: all of test.npz",
         },
         "candidates": _candidates(),
+        "searches": [_search()],
         "quiet": True,
         "engines": {
             "onnxruntime": "1.22.0",
@@ -305,6 +306,17 @@ def _worst_samples():
             }
         )
     return result
+
+
+def _search():
+    tries = [(0, 0.61, "drop 0.61 pp exceeds 0.50 pp"), (4, 0.02, None), (2, 0.07, None)]
+    keys = ("float_layers", "drop_pp", "objection")
+    return {
+        "candidate": "partly int8",
+        "layers": 8,
+        "tries": [dict(zip(keys, one, strict=True)) for one in tries],
+        "float_layers": ["stem", "head"],
+    }
 
 
 def _candidates():

@@ -147,3 +147,28 @@ def test_values_finer_than_float32_lie_on_the_upper_edge(report):
     for point in points:
         point["sqnr_db"] = None
     assert charts.path(report) is None
+
+
+def tried(floats, drop_pp, objection=None):
+    return {"float_layers": floats, "drop_pp": drop_pp, "objection": objection}
+
+
+def searched(report, tries, names):
+    found = {"candidate": "partly", "layers": 8, "tries": tries, "float_layers": names}
+    report["searches"] = [found]
+    return evidence.search_words(normal(report))
+
+
+def test_a_search_tells_what_it_tried_and_found(report):
+    assert evidence.search_words({**report, "searches": []}) == ""
+    tries = [tried(0, 3.0, "drop 3.00 pp exceeds"), tried(4, 0.5), tried(2, None, "too much")]
+    head = (
+        "partly: with so many of 8 layers in float: 0 (loses 3.00 pp, misses the limit), "
+        "4 (loses 0.50 pp, keeps it), 2 (misses it)."
+    )
+    assert searched(report, tries, ["a", "b"]) == f"{head} In float: a, b."
+    assert searched(report, tries, None) == f"{head} No mix keeps the limit."
+    many = searched(report, tries, [f"l{i}" for i in range(8)])
+    assert many == f"{head} In float: l0, l1, l2, l3, l4, l5 and 2 more."
+    said = searched(report, [tried(0, 0.1)], [])
+    assert said == "partly: no layer has to stay float for the limit's sake."

@@ -203,6 +203,23 @@ class Network:
                 self.graph.erase_node(node)
         self.module.recompile()
 
+    def release(self, path: str, value: torch.Tensor) -> None:
+        """Hold the weight that a code stands for by a plain tensor again, of the same shape.
+
+        The inverse of `set_code`; only on a network of your own.
+        """
+        owner, leaf = self._owner(path)
+        owner._modules.pop(leaf, None)
+        self.set_tensor(path, value)
+        for node in list(self.graph.nodes):
+            if node.op == "call_module" and node.target == path:
+                with self.graph.inserting_after(node):
+                    plain = self.graph.get_attr(path)
+                plain.meta = dict(node.meta)
+                node.replace_all_uses_with(plain)
+                self.graph.erase_node(node)
+        self.module.recompile()
+
     def _owner(self, path: str) -> tuple[nn.Module, str]:
         owner_path, _, leaf = path.rpartition(".")
         owner: nn.Module = self.module

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from tersor.arrays.noise import Noise, decibel
 from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
+from tersor.choosing.mixing import Search
 from tersor.choosing.program import ORIGINAL, Array
 from tersor.engines import available, find
 from tersor.network.cost import cost
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
+from tersor.report import document
 from tersor.report.document import (
     Candidate,
     Drop,
@@ -72,6 +74,24 @@ def candidates(outcome: Outcome, terms: Terms, batch: int) -> list[Candidate]:
 def not_made(failed: Mapping[str, str], batch: int) -> list[Candidate]:
     """The candidates that could not be made, and why."""
     return [_absent(name, "none", batch, why) for name, why in failed.items()]
+
+
+def search(found: Search) -> document.Search:
+    """A search for a mix: every mix that was judged, and what is in float in the end."""
+    tries: list[document.Try] = [
+        {
+            "float_layers": one.floats,
+            "drop_pp": None if one.verdict.drop_pp is None else one.verdict.drop_pp.value,
+            "objection": one.objection,
+        }
+        for one in found.tries
+    ]
+    return {
+        "candidate": found.candidate.name,
+        "layers": len(found.order),
+        "tries": tries,
+        "float_layers": None if found.found is None else list(found.floats),
+    }
 
 
 def _candidate(

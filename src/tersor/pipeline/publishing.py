@@ -9,6 +9,7 @@ from typing import Any
 from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.judge import Judge
+from tersor.choosing.mixing import Search
 from tersor.data.samples import Samples
 from tersor.data.split import Split
 from tersor.engines import find, names
@@ -44,6 +45,7 @@ class Findings:
         recipe: The resolved recipe.
         budget: What was to be reached.
         failed: Why a candidate could not be made, by name.
+        searches: Those for mixes of integer and float layers.
     """
 
     original: Original
@@ -55,6 +57,7 @@ class Findings:
     recipe: Recipe
     budget: Budget | None
     failed: dict[str, str]
+    searches: list[Search]
 
     @property
     def reported(self) -> Samples:
@@ -189,6 +192,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         },
         "candidates": figures.candidates(outcome, findings.terms, batch)
         + figures.not_made(findings.failed, batch),
+        "searches": [figures.search(found) for found in findings.searches],
         "quiet": all(e.timing is not None and e.timing.quiet for e in entries),
         "engines": {name: find(name).version() for name in names()},
         "verify": {

@@ -11,20 +11,23 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from tersor.choosing.contest import Outcome, Terms, hold
 from tersor.choosing.entry import places
 from tersor.choosing.judge import Judge, few_of
-from tersor.choosing.program import ORIGINAL, Program, forms
+from tersor.choosing.making import Maker
+from tersor.choosing.mixing import Search, search
+from tersor.choosing.program import ORIGINAL, Program, Run, forms
 from tersor.data.samples import Samples
 from tersor.data.split import Split
+from tersor.engines import find
 from tersor.errors import DataError, TersorError
 from tersor.export.onnx import to_onnx
 from tersor.machine import default_threads
 from tersor.metrics import UserMetric
-from tersor.network.check import check
 from tersor.network.layers import layers
 from tersor.network.network import Network
 from tersor.pipeline import preparing
@@ -33,12 +36,14 @@ from tersor.pipeline.preparing import BATCH, Original
 from tersor.pipeline.publishing import Findings, publish
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
-from tersor.plan.recipe import Candidate, Pin, Recipe, load_recipe
+from tersor.plan.recipe import Pin, Recipe, load_recipe
 from tersor.reading import Loaded
 from tersor.verify import Reference, compare
 
 Metric = str | UserMetric | None
+Runner = Callable[[Network], Run]
 
+_NO_MIX = "no mix of integer and float layers keeps the limit"
 _WITHOUT_LABELS = 2.0  # some of the disagreements correct the original
 
 
@@ -84,6 +89,7 @@ class _Work:
     options: Options
     phases: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
+    searches: list[Search] = field(default_factory=list)
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[Callable[[float], None]]:
@@ -103,10 +109,11 @@ class _Work:
             loaded = preparing.load(model)
             parts = preparing.parts_of(data, loaded.network)
             original = preparing.original_of(loaded, parts.validation, threads)
-        with self._phase("compress") as told:
-            made = self._make(original.network, parts.calibration, told)
-        with self._phase("judge and race") as told:
             judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
+        with self._phase("compress") as told:
+            maker = Maker(original.network, parts.calibration)
+            made = self._make(maker, judge, _runner(original.engine, threads), told)
+        with self._phase("judge and race") as told:
             own = Program(ORIGINAL, original.onnx, original.onnx)
             programs = self._programs(original, made, judge)
             outcome = hold(own, programs, judge, terms, told)
@@ -121,6 +128,7 @@ class _Work:
                 recipe=self._resolved(outcome),
                 budget=self.budget,
                 failed=self.failed,
+                searches=self.searches,
             )
             with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
                 result = publish(findings, Path(folder), told)
@@ -131,7 +139,7 @@ class _Work:
         return result
 
     def _make(
-        self, network: Network, samples: Samples, told: Callable[[float], None]
+        self, maker: Maker, judge: Judge, runner: Runner, told: Callable[[float], None]
     ) -> dict[str, Network]:
         """Every candidate of the recipe, by name; why one could not be made is kept.
 
@@ -141,15 +149,26 @@ class _Work:
         """
         made: dict[str, Network] = {}
         errors: list[TersorError] = []
-        for count, candidate in enumerate(self.recipe.candidates, start=1):
+        count = len(self.recipe.candidates)
+        for index, candidate in enumerate(self.recipe.candidates):
+            part = partial(_part, told, index, count)
             try:
-                made[candidate.name] = _apply(candidate, network, samples)
+                if candidate.search is None:
+                    made[candidate.name] = maker.after(candidate.steps)
+                    continue
+                found = search(candidate, maker, judge, runner, part)
+                self.searches.append(found)
+                if found.network is None:
+                    self.failed[candidate.name] = _NO_MIX
+                else:
+                    made[candidate.name] = found.network
             except DataError:  # samples are read as they are needed
                 raise
             except TersorError as error:
                 errors.append(error)
                 self.failed[candidate.name] = str(error)
-            told(count / len(self.recipe.candidates))
+            finally:
+                part(1.0)
         if errors and not made:
             raise errors[0]
         return made
@@ -203,12 +222,17 @@ class _Work:
         if winner.is_original:
             return self.recipe
         pin = Pin(*winner.place, winner.program.expand)
-        return self.recipe.resolved(winner.program.name, pin)
+        found = {s.candidate.name: s.found for s in self.searches if s.found is not None}
+        candidates = tuple(found.get(c.name, c) for c in self.recipe.candidates)
+        recipe = replace(self.recipe, candidates=candidates)
+        return recipe.resolved(winner.program.name, pin)
 
 
-def _apply(candidate: Candidate, network: Network, samples: Samples) -> Network:
-    """The network after all steps of a candidate, checked after each."""
-    for step in candidate.steps:
-        network = step.build().apply(network, samples)
-        check(network)
-    return network
+def _runner(engine: str, threads: int) -> Runner:
+    """Puts networks on an engine, in float32 where they are float."""
+    return lambda network: find(engine).prepare(to_onnx(network), threads=threads).run
+
+
+def _part(told: Callable[[float], None], index: int, count: int, done: float) -> None:
+    """Tell of the progress of one of several parts."""
+    told((index + done) / count)

@@ -11,7 +11,12 @@
 
 `name` defaults to the file's, `description` to nothing, `max_drop_pp` to 1; the settings of a
 step are the fields of the method's dataclass. Steps alone are one candidate of the
-recipe's name. A resolved recipe, as it is written beside a result, holds every setting and
+recipe's name. Of a candidate that begins with
+
+    search = "sensitivity"
+
+so many layers stay float, those that make the most noise first, as the limit asks for: see
+`choosing.mixing`. A resolved recipe, as it is written beside a result, holds every setting and
 what won, so that the same comes again:
 
     [run]
@@ -22,7 +27,7 @@ what won, so that the same comes again:
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,6 +41,8 @@ from tersor.report import recipe_text
 
 _HERE = Path(__file__).parent / "recipes"
 _ORIGINAL = "original"  # the untouched model's name in reports
+_SENSITIVITY = "sensitivity"
+_KEEP = "keep"  # a method's setting: names of layers that stay float
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +80,13 @@ class Candidate:
     Attributes:
         name: As reports show it; "original" is taken.
         steps: At least one.
+        search: "sensitivity" if layers that make much noise may go back to float until the
+            limit is kept; the first step whose method has the setting `keep` is searched.
     """
 
     name: str
     steps: tuple[Step, ...]
+    search: str | None = None
 
     def __post_init__(self) -> None:
         _check_text("name of candidate", self.name)
@@ -85,6 +95,35 @@ class Candidate:
             raise InputError("name of candidate", got=self.name, allowed=allowed)
         if not self.steps:
             raise InputError(f"candidate {self.name}", got=[], allowed="at least one step")
+        if self.search is not None:
+            self._check_search()
+
+    def _check_search(self) -> None:
+        if self.search != _SENSITIVITY:
+            allowed = f'"{_SENSITIVITY}", or left out'
+            raise InputError("search", got=self.search, allowed=allowed)
+        if not any(_KEEP in step.settings for step in self.steps):
+            allowed = f"given where a step has the setting {_KEEP}"
+            raise InputError("search", got=[s.method for s in self.steps], allowed=allowed)
+
+    @property
+    def searched(self) -> int:
+        """Of a candidate with a search: the index of the step whose layers may stay float."""
+        return next(i for i, step in enumerate(self.steps) if _KEEP in step.settings)
+
+    def keeping(self, names: Iterable[str]) -> "Candidate":
+        """What a search found: the same, with these layers in float, and no search."""
+        steps, index = list(self.steps), self.searched
+        settings = {**steps[index].settings, _KEEP: tuple(names)}
+        steps[index] = Step(steps[index].method, settings)
+        return Candidate(self.name, tuple(steps))
+
+    def to_dict(self) -> dict[str, object]:
+        """As a recipe file holds it."""
+        head = {"name": self.name}
+        if self.search is not None:
+            head["search"] = self.search
+        return {**head, "step": [step.to_dict() for step in self.steps]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,10 +201,10 @@ class Recipe:
         }
         if self.run is not None:
             head["run"] = self.run.to_dict()
-        steps = {c.name: [step.to_dict() for step in c.steps] for c in self.candidates}
-        if list(steps) == [self.name]:
-            return {**head, "step": steps[self.name]}
-        return {**head, "candidate": [{"name": n, "step": s} for n, s in steps.items()]}
+        first, *others = self.candidates
+        if first.name == self.name and first.search is None and not others:
+            return {**head, "step": first.to_dict()["step"]}
+        return {**head, "candidate": [candidate.to_dict() for candidate in self.candidates]}
 
     def to_toml(self) -> str:
         """The text of a recipe file; reading it gives an equal recipe."""
@@ -260,7 +299,7 @@ def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
         return Step(step.method, {**step.settings, **own})
 
     candidates = tuple(
-        Candidate(c.name, tuple(changed(step) for step in c.steps)) for c in recipe.candidates
+        replace(c, steps=tuple(changed(step) for step in c.steps)) for c in recipe.candidates
     )
     limit: Any = values.get("max_drop_pp", recipe.max_drop_pp)
     return replace(recipe, candidates=candidates, max_drop_pp=limit)
@@ -312,8 +351,9 @@ def _recipe(table: dict[str, Any], default_name: str) -> Recipe:
 
 def _candidate(table: dict[str, Any], where: str) -> Candidate:
     with _inside(where):
-        _check_keys("key", table, ["name", "step"])
-        return Candidate(table.get("name", ""), _steps(table.get("step", [])))
+        _check_keys("key", table, ["name", "search", "step"])
+        steps = _steps(table.get("step", []))
+        return Candidate(table.get("name", ""), steps, table.get("search"))
 
 
 def _steps(given: object) -> tuple[Step, ...]:

@@ -273,6 +273,37 @@ class Candidate(TypedDict):
     same_work: NotRequired[bool]
 
 
+class Try(TypedDict):
+    """One mix of integer and float layers that was judged on the validation samples.
+
+    Attributes:
+        float_layers: How many layers were in float, those that make the most noise.
+        drop_pp: In percentage points; null if the metric is no fraction.
+        objection: Why it does not keep the limit; null if it does.
+    """
+
+    float_layers: int
+    drop_pp: float | None
+    objection: str | None
+
+
+class Search(TypedDict):
+    """The search for the fewest layers that have to stay float.
+
+    Attributes:
+        candidate: Its name.
+        layers: How many layers the method put into integers at first.
+        tries: In the order in which they were judged.
+        float_layers: Names of those that went back to float, the noisiest first; null if no
+            mix keeps the limit.
+    """
+
+    candidate: str
+    layers: int
+    tries: list[Try]
+    float_layers: list[str] | None
+
+
 class Phase(TypedDict):
     """One part of the work, and its time."""
 
@@ -297,6 +328,7 @@ class Report(TypedDict):
         worst_samples: Where the models differ most, at most 12.
         operations: What runs in which precision; null if nothing was asked.
         path: How the error grows with depth; no points where the original won.
+        searches: For mixes of integer and float layers, one for each candidate with a search.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
         machine: Processor, cores, memory and so on: free keys.
@@ -326,6 +358,7 @@ class Report(TypedDict):
     path: NotRequired[Path]
     data: DataUse
     candidates: list[Candidate]
+    searches: NotRequired[list[Search]]
     quiet: bool
     engines: dict[str, str | None]
     verify: dict[str, object]

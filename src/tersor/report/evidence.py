@@ -15,10 +15,12 @@ from tersor.report.document import (
     Operations,
     PathPoint,
     Report,
+    Search,
+    Try,
     WorstSample,
 )
 from tersor.report.plain import plain
-from tersor.report.units import NOTHING, db_text, percent_text
+from tersor.report.units import NOTHING, db_text, percent_text, pp_text
 
 _BEYOND = 1000.0  # dB: no measurement comes near
 _NOT_TOLD = "keeps no profile of its kernels: it cannot tell what runs in which precision"
@@ -188,3 +190,28 @@ def repeated_words(candidates: list[Candidate]) -> str:
         names.setdefault(", ".join(dict.fromkeys(where)), []).append(name)
     said = "; ".join(f"{', '.join(some)} (on {where})" for where, some in names.items())
     return f"Not raced, since they ask the same work of the engine as the original: {said}."
+
+
+def search_words(report: Report) -> str:
+    """What a search for a mix tried, and what has to stay float; empty without one."""
+    return " ".join(_search_words(found) for found in report.get("searches", []))
+
+
+def _search_words(found: Search) -> str:
+    name, names = plain(found["candidate"], 40), found["float_layers"]
+    if names == []:
+        return f"{name}: no layer has to stay float for the limit's sake."
+    first, *others = (_try_words(one) for one in found["tries"])
+    tried = ", ".join([first.replace(" it)", " the limit)"), *others])
+    head = f"{name}: with so many of {found['layers']} layers in float: {tried}."
+    if names is None:
+        return f"{head} No mix keeps the limit."
+    shown = ", ".join(plain(one, 40) for one in names[:6])
+    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
+    return f"{head} In float: {shown}{more}."
+
+
+def _try_words(one: Try) -> str:
+    lost = "" if one["drop_pp"] is None else f"loses {pp_text(one['drop_pp'])}, "
+    kept = "keeps it" if one["objection"] is None else "misses it"
+    return f"{one['float_layers']} ({lost}{kept})"

@@ -187,6 +187,7 @@ def _charts(report: Report, limits: Limits) -> dict[str, Any]:
         "candidates": some["candidates"],
         "omitted_candidates": f". {hidden} more are in report.json" if hidden > 0 else "",
         "repeated": evidence.repeated_words(report["candidates"]),
+        "searched": evidence.search_words(report),
         "noisy": any(not one["quiet"] for one in shown),
         "memory": f"original {known[0]}, compressed {known[1]}" if len(known) == 2 else "",
     }

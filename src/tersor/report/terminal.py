@@ -219,6 +219,7 @@ def _ending(report: Report, screen: Screen) -> Iterable[RenderableType]:
 def _evidence(report: Report, screen: Screen) -> Iterable[RenderableType]:
     """What runs how, where the error grows, which layers and samples suffer most."""
     lines = [
+        ("Search: ", evidence.search_words(report)),
         ("Kernels: ", evidence.operations_words(report)),
         ("Error: ", evidence.path_words(report)),
         ("Sensitive: ", evidence.sensitivity_words(report)),

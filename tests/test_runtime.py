@@ -10,7 +10,9 @@ import pytest
 from tersor import engines, machine, runtime
 from tersor.engines.engine import End
 from tersor.errors import DataError, EngineError, FileError, FormatError, InputError
-from tersor.testing import onnx_models
+from tersor.export.onnx import to_onnx
+from tersor.methods.quantize.static import QuantizeStatic
+from tersor.testing import networks, onnx_models
 
 HERE = "tersor.runtime.available"
 
@@ -205,3 +207,30 @@ def test_running_a_file_loads_no_torch(relu_file):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("flags", "expand", "warned"),
+    [
+        (("avx2",), None, True),
+        (("avx2", "avx_vnni"), None, False),
+        (("neon",), None, False),
+        (("avx2",), "all", False),
+        (("avx2",), "weights", False),
+    ],
+)
+def test_a_file_of_eight_bits_says_so_where_sums_saturate(
+    tmp_path, monkeypatch, flags, expand, warned
+):
+    from tersor.store.model import save_model
+
+    network = networks.perceptron()
+    made = QuantizeStatic(weight_bits=8).apply(network, networks.samples_for(network, 16))
+    run = {"engine": "onnxruntime", "precision": "f32"}
+    run |= {} if expand is None else {"expand": expand}
+    save_model(tmp_path / "net.tsr", to_onnx(made), {"run": run})
+    monkeypatch.setattr(runtime, "isa_flags", lambda: flags)
+    warning = runtime.open(tmp_path / "net.tsr", threads=1).warning
+    assert (warning is not None) == warned
+    if warned:
+        assert "weights have eight bits" in warning

@@ -75,6 +75,7 @@ def evaluate(
         "precision": model.precision,
         "threads": model.threads,
         "why": model.why,
+        "warning": model.warning,
     }
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tersor.engines import available, find
 from tersor.engines.engine import End, Ends, Session, ends_of
 from tersor.errors import DataError, EngineError, FileError, FormatError
-from tersor.machine import default_threads
+from tersor.machine import default_threads, isa_flags, pairs_saturate
 from tersor.network.from_onnx.wire import look_over
 
 Array = NDArray[np.generic]
@@ -36,6 +36,7 @@ class Runnable:
         outputs: The same of each output.
         why: Why this is not the engine or the precision that the file asks for, or None.
         session: The engine's own session.
+        warning: Why outputs may differ from those measured elsewhere, or None.
     """
 
     engine: str
@@ -45,6 +46,7 @@ class Runnable:
     outputs: tuple[End, ...]
     why: str | None
     session: Session
+    warning: str | None = None
 
     def run(self, feeds: Mapping[str, Array]) -> dict[str, Array]:
         """Compute all outputs by name, from one array per input by name.
@@ -98,7 +100,10 @@ def open(
             reasons.append(str(error))
             continue
         why = " ".join(reasons) or None
-        return Runnable(name, wanted, threads, ends.inputs, ends.outputs, why, session)
+        warning = _warning(model)
+        return Runnable(
+            name, wanted, threads, ends.inputs, ends.outputs, why, session, warning
+        )
     problem = "has no engine that takes it: " + (" ".join(reasons) or "none is installed")
     raise EngineError("default", f"for {path.name} {problem}", "Run: pip install onnxruntime.")
 
@@ -170,6 +175,16 @@ def _wishes_of(meta: Mapping[str, object]) -> _Wishes:
     if fields["expand"] not in _EXPANSIONS:
         raise FormatError(f"Unknown expansion {fields['expand']!r}", offset=0)
     return _Wishes(**fields)
+
+
+def _warning(model: bytes) -> str | None:
+    """What to tell of the model on this machine; see `store.saturation`."""
+    flags = isa_flags()
+    if not pairs_saturate(flags):
+        return None
+    from tersor.store.saturation import warning_here
+
+    return warning_here(model, flags)
 
 
 def _candidates(engine: str | None, wish: str | None, reasons: list[str]) -> Iterator[str]:

@@ -5,8 +5,10 @@ import pytest
 from tersor import engines, methods
 from tersor.export.onnx import to_onnx
 from tersor.machine import describe
+from tersor.methods.quantize.static import QuantizeStatic
 from tersor.network import cost
 from tersor.plan.recipe import describe as recipes
+from tersor.testing import networks
 from tersor.testing.networks import convolutional
 
 
@@ -81,3 +83,26 @@ def test_info_says_what_is_not_installed(tersor, monkeypatch):
     shown = tersor("info").out
     assert "openvino        not installed\n" in shown
     assert "(slow: for checks only)" in shown
+
+
+@pytest.mark.parametrize(
+    ("flags", "saturates"), [(("avx2",), True), (("avx512_vnni",), False)]
+)
+def test_info_and_inspect_say_where_sums_of_integers_saturate(
+    tersor, monkeypatch, tmp_path, flags, saturates
+):
+    monkeypatch.setattr("tersor.machine.isa_flags", lambda: flags)
+    network = networks.perceptron()
+    method = QuantizeStatic(weight_bits=8)
+    made = method.apply(network, networks.samples_for(network, 16))
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(to_onnx(made))
+    assert tersor("info", "--json").document["pairs_saturate"] == saturates
+    assert ("weights are given seven bits here" in " ".join(tersor("info").out.split())) == (
+        saturates
+    )
+    said = tersor("inspect", str(path), "--json").document["warning"]
+    assert (said is not None) == saturates
+    assert ("outputs may differ" in " ".join(tersor("inspect", str(path)).out.split())) == (
+        saturates
+    )

@@ -17,6 +17,7 @@ from tersor.data.samples import Samples
 from tersor.data.split import split
 from tersor.errors import DataError, FileError, InputError, ModelError, VerifyError
 from tersor.export.onnx import to_onnx
+from tersor.machine import isa_flags, pairs_saturate
 from tersor.metrics import resolve
 from tersor.network.network import Port
 from tersor.pipeline import Options, compress
@@ -364,3 +365,12 @@ def test_a_search_that_finds_no_mix_is_told():
     (row,) = [one for one in found.report["candidates"] if one["name"] == "mix"]
     assert row["why_not"] == "no mix of integer and float layers keeps the limit"
     assert found.recipe == given
+
+
+def test_a_file_that_is_for_other_processors_too_says_what_may_happen_there():
+    steps = (Step("quantize.static", {"weight_bits": 8}),)
+    given = Recipe("int8", "", 100.0, (Candidate("int8", steps),))
+    report = compress(NET, PARTS, recipe=given, options=QUICK).report
+    (row,) = [one for one in report["candidates"] if one["chosen"]]
+    told = report["portability"]
+    assert (told is not None) == (row["name"] == "int8" and not pairs_saturate(isa_flags()))

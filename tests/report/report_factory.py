@@ -82,6 +82,7 @@ def document():
         },
         "candidates": _candidates(),
         "searches": [_search()],
+        "portability": "Others may saturate.",
         "quiet": True,
         "engines": {
             "onnxruntime": "1.22.0",

@@ -78,6 +78,13 @@ def test_inspect_has_the_figures(figure, width):
     assert max(len(line) for line in text.splitlines()) <= width
 
 
+@pytest.mark.parametrize("width", [80, 160])
+def test_inspect_shows_a_warning(width):
+    text = shown(render_inspect({**inspection(), "warning": "It may saturate."}), width)
+    assert "Note: It may saturate." in text
+    assert "Note" not in shown(render_inspect({**inspection(), "warning": None}), width)
+
+
 def test_inspect_refuses_what_it_cannot_show():
     broken = inspection()
     del broken["layers"][1]["macs"]

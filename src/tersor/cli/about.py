@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+_SATURATING = "sums of pairs of products saturate: weights are given seven bits here"
+
+
 @command("tersor inspect model.onnx")
 @model
 def inspect(model: str) -> Answer:
@@ -23,13 +26,16 @@ def inspect(model: str) -> Answer:
     """
     with progress() as advance:
         advance("read", 0.0)
+        from tersor.machine import isa_flags
         from tersor.modelfile import naming
         from tersor.network.cost import describe
         from tersor.reading import read
+        from tersor.store.saturation import warning_here
 
         with naming(model):
             loaded = read(model)
         document = {"model": loaded.name, **describe(loaded.network)}
+        document["warning"] = warning_here(loaded.onnx or b"", isa_flags())
 
     def show(console: "Console") -> None:
         from tersor.report.inspection import render_inspect
@@ -132,12 +138,13 @@ def info() -> Answer:
     """Show version, machine, engines and named recipes."""
     from importlib import metadata
 
-    from tersor.machine import describe
+    from tersor.machine import describe, isa_flags, pairs_saturate
     from tersor.plan.recipe import describe as recipes
 
     document = {
         "version": metadata.version("tersor"),
         "machine": describe(),
+        "pairs_saturate": pairs_saturate(isa_flags()),
         "engines": _engines(),
         "recipes": recipes(),
     }
@@ -173,6 +180,10 @@ def _show_info(document: Mapping[str, Any], console: "Console") -> None:
             ("processor", machine["cpu"]),
             ("cores", f"{cores}, {machine['default_threads']} threads by default"),
             ("instructions", ", ".join(machine["isa"]) or "none that matter"),
+            (
+                "int8",
+                _SATURATING if document["pairs_saturate"] else "sums of products are exact",
+            ),
             ("memory", memory),
             ("system", f"{machine['system']}, Python {machine['python']}"),
         ],

@@ -134,6 +134,7 @@ def run(**given: Any) -> Answer:
         "precision": runnable.precision,
         "threads": runnable.threads,
         "why": runnable.why,
+        "warning": runnable.warning,
     }
     return Answer(document, lambda console: _show_run(document, console))
 
@@ -171,8 +172,8 @@ def _show_run(document: Mapping[str, Any], console: "Console") -> None:
         say(console, f"  {name}  {shape}  {output['dtype']}")
     threads = document["threads"]
     say(console, f"{document['engine']} {document['precision']}, threads {threads}")
-    if document["why"]:
-        say(console, f"Note: {document['why']}")
+    for note in filter(None, (document["why"], document["warning"])):
+        say(console, f"Note: {note}")
 
 
 @command("tersor bench model.onnx compressed/model.tsr --threads 1")

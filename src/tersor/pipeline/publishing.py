@@ -14,7 +14,7 @@ from tersor.data.samples import Samples
 from tersor.data.split import Split
 from tersor.engines import find, names
 from tersor.errors import EngineError
-from tersor.machine import describe
+from tersor.machine import describe, isa_flags
 from tersor.measure import peak_memory_of
 from tersor.network.network import Network
 from tersor.pipeline import evidence, figures
@@ -26,6 +26,7 @@ from tersor.report.document import BudgetResult, Report, normal
 from tersor.runtime import Runnable
 from tersor.runtime import open as open_model
 from tersor.store.model import list_tensors, save_model
+from tersor.store.saturation import warning_elsewhere
 from tersor.verify import Reference, Verdict, compare
 
 _WORKSHOP_SAMPLES = 1024  # at most so many also run in the workshop
@@ -203,6 +204,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         },
         "machine": describe(),
         "recipe": findings.recipe.to_dict(),
+        "portability": warning_elsewhere(winner.program.model, isa_flags()),
         "seconds": 0.0,
         "phases": [],
     }

@@ -333,6 +333,7 @@ class Report(TypedDict):
         verify: What was compared, and how far apart it may be: free keys.
         machine: Processor, cores, memory and so on: free keys.
         recipe: The resolved recipe.
+        portability: Why outputs may differ on other processors; null if they do not.
         quiet: False if any published time was taken while other processes ran.
         model: Name of the original, as in "resnet20.onnx".
         command: A command line that does the same again.
@@ -364,6 +365,7 @@ class Report(TypedDict):
     verify: dict[str, object]
     machine: dict[str, object]
     recipe: dict[str, object]
+    portability: NotRequired[str | None]
     command: NotRequired[str]
     seconds: float
     phases: list[Phase]

@@ -50,7 +50,11 @@ class Totals(TypedDict):
 
 
 class Inspection(TypedDict):
-    """All that `tersor inspect --json` prints."""
+    """All that `tersor inspect --json` prints.
+
+    Attributes:
+        warning: Why it may give other outputs on this machine than elsewhere; null if not.
+    """
 
     model: NotRequired[str]
     inputs: list[InspectedPort]
@@ -58,6 +62,7 @@ class Inspection(TypedDict):
     layers: list[InspectedLayer]
     totals: Totals
     peak_activation_bytes: int | None
+    warning: NotRequired[str | None]
 
 
 def render_inspect(inspection: Mapping[str, object]) -> RenderableType:
@@ -93,6 +98,9 @@ def _parts(found: Inspection, screen: Screen) -> Iterable[RenderableType]:
     held = units.bytes_text(sum(layer["weight_bytes"] for layer in able))
     said = f"{len(able)} of {len(found['layers'])} layers ({held}) can be compressed."
     yield screen.text((said, "bold"))
+    warning = found.get("warning")
+    if warning:
+        yield screen.text(("Note: ", "bold yellow"), plain(warning, 400))
 
 
 def _layers(found: Inspection, screen: Screen) -> Iterable[RenderableType]:

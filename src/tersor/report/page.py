@@ -144,6 +144,7 @@ def _hash(text: str) -> str:
 def _headline(report: Report) -> dict[str, Any]:
     warnings = [
         words.noise_words(report),
+        words.portability_words(report),
         words.untested_words(report),
         words.judge_words(report),
     ]

@@ -109,7 +109,13 @@ def _sentences(report: Report, screen: Screen) -> Iterable[RenderableType]:
 
 
 def _warnings(report: Report) -> tuple[str, ...]:
-    return words.judge_words(report), words.untested_words(report), words.noise_words(report)
+    told = (
+        words.judge_words,
+        words.untested_words,
+        words.noise_words,
+        words.portability_words,
+    )
+    return tuple(word(report) for word in told)
 
 
 def _candidates(report: Report, screen: Screen) -> Iterable[RenderableType]:

@@ -173,6 +173,11 @@ def judge_words(report: Report) -> str:
     return "No labels were given: the original model is the judge."
 
 
+def portability_words(report: Report) -> str:
+    """A warning where the file may give other outputs on other processors."""
+    return plain(report.get("portability") or "", 400)
+
+
 def noise_words(report: Report) -> str:
     """A warning where times cannot be trusted."""
     if report["quiet"]:

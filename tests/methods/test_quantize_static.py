@@ -171,3 +171,14 @@ def test_each_layers_own_noise_is_noted():
         alone = QuantizeStatic(keep=tuple(set(notes) - {name})).apply(network, samples)
         wanted = 10 ** (-sqnr_db(exact, alone.run(dict(samples.inputs))["scores"]) / 10)
         assert 0.6 * wanted < notes[name].noise < 5 * wanted
+
+
+def test_biases_are_corrected_only_where_that_brings_the_outputs_nearer(monkeypatch):
+    network = perceptron()
+    samples = samples_for(network, 64)
+    wrong = {"first.bias": torch.full_like(network.tensor("first.bias"), 10.0).double()}
+    monkeypatch.setattr("tersor.methods.quantize.static.mean_errors", lambda *_: wrong)
+    result = QuantizeStatic().apply(network, samples)
+    code = result.module.get_submodule("first.bias")
+    step = float(code.scale.max())
+    assert torch.allclose(code.decode(), network.tensor("first.bias"), atol=step)

@@ -53,12 +53,10 @@ def mean_errors(network: Network, samples: Samples) -> dict[str, torch.Tensor]:
     """
     places = _places(network)
     runner = _SideBySide(network, places)
-    device = network.device
     with torch.no_grad():
         for batch in samples.batches(network.fixed_batch or _CHUNK):
             runner.size = batch.size
-            arrays = (batch.inputs[port.name] for port in network.inputs)
-            runner.run(*(torch.from_numpy(a).to(device) for a in arrays))
+            runner.run(*network.tensors(batch.inputs))
     found = ((p.bias, p.total / max(1, p.samples)) for p in places.values())
     return {name: error for name, error in found if isinstance(error, torch.Tensor)}
 
@@ -145,7 +143,7 @@ class _SideBySide(fx.Interpreter):
     def _corrected(self, place: _Place, exact: torch.Tensor, rounded: torch.Tensor) -> Any:
         axis = place.axis % exact.ndim
         others = [i for i in range(exact.ndim) if i != axis]
-        error = (exact - rounded).mean(dim=others, dtype=torch.float64)
+        error = (exact - rounded).mean(dim=others).double()
         place.total = place.total + error * self.size
         place.samples += self.size
         shape = [-1 if i == axis else 1 for i in range(exact.ndim)]

@@ -76,6 +76,5 @@ def features(
     watcher = _Watcher(network, found, most)
     with torch.no_grad():
         for batch in samples.batches(size):
-            arrays = [batch.inputs[port.name] for port in network.inputs]
-            watcher.run(*(torch.from_numpy(a).to(network.device) for a in arrays))
+            watcher.run(*network.tensors(batch.inputs))
     return found

@@ -27,6 +27,14 @@ from tersor.codes.code import Code
 from tersor.errors import InputError, ModelError
 
 Array = NDArray[np.generic]
+
+_CONVOLUTIONS = {"aten.conv2d.default", "aten.convolution.default"}
+_ORDERED = {  # these want memory in the order of the dimensions
+    "aten._unsafe_view.default",
+    "aten.as_strided.default",
+    "aten.view.default",
+    "aten.view_as.default",
+}
 Dimension = int | str
 
 
@@ -122,15 +130,30 @@ class Network:
         if set(feeds) != {port.name for port in self.inputs}:
             wanted = ", ".join(port.name for port in self.inputs)
             raise InputError("feeds", got=sorted(feeds), allowed=f"arrays named {wanted}")
-        device = self.device
-        args = [
-            torch.from_numpy(np.asarray(feeds[p.name], order="C")).to(device)
-            for p in self.inputs
-        ]
         with torch.no_grad():
-            results = self.module(*args)
+            results = self.module(*self.tensors(feeds))
         pairs = zip(self.outputs, results, strict=True)
         return {port.name: result.detach().cpu().numpy() for port, result in pairs}
+
+    def tensors(self, feeds: Mapping[str, Array]) -> list[torch.Tensor]:
+        """One tensor per input, where the weights are, to call `module` with.
+
+        Images have their channels last in memory where no operation minds: convolutions
+        take half the time then.
+        """
+        device, form = self.device, torch.contiguous_format
+        if self._takes_channels_last:
+            form = torch.channels_last
+        found = []
+        for port in self.inputs:
+            tensor = torch.from_numpy(np.asarray(feeds[port.name], order="C")).to(device)
+            found.append(tensor.to(memory_format=form) if tensor.ndim == 4 else tensor)
+        return found
+
+    @property
+    def _takes_channels_last(self) -> bool:
+        names = {str(node.target) for node in self.graph.nodes}
+        return not names.isdisjoint(_CONVOLUTIONS) and names.isdisjoint(_ORDERED)
 
     @property
     def device(self) -> torch.device:

@@ -1,9 +1,10 @@
 """What values flow through a network: histograms of a stream of samples, in bounded memory.
 
-Of each batch and value at most 131,072 numbers, evenly spread, are counted; smallest and
+Of each batch and value at most 32,768 numbers, evenly spread, are counted; smallest and
 largest are taken of all. No activation outlives its last reader.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -16,7 +17,7 @@ from tersor.data.samples import Samples
 from tersor.errors import ModelError
 from tersor.network.network import Network
 
-_MOST = 1 << 17
+_MOST = 1 << 15
 
 
 class _Watcher(fx.Interpreter):
@@ -39,7 +40,7 @@ def observe(
     nodes: Iterable[str],
     samples: Samples,
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     on_progress: Callable[[float], None] | None = None,
 ) -> dict[str, Histogram]:
     """Histograms of the values of `nodes`, by node name, over all `samples`.
@@ -56,23 +57,30 @@ def observe(
     """
     histograms = {name: Histogram() for name in nodes}
     watcher = _Watcher(network, histograms)
-    device = network.device
     with torch.no_grad():
         for batch in samples.batches(network.fixed_batch or batch_size):
-            arrays = [batch.inputs[port.name] for port in network.inputs]
-            watcher.run(*(torch.from_numpy(a).to(device) for a in arrays))
+            watcher.run(*network.tensors(batch.inputs))
             if on_progress is not None:
                 on_progress((batch.start + batch.size) / len(samples))
     return histograms
 
 
 def _count(name: str, value: torch.Tensor, histogram: Histogram) -> None:
-    low, high = (float(end) for end in torch.aminmax(value.float()))
+    flat = _flat(value).float()
+    low, high = (float(end) for end in torch.aminmax(flat))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ModelError(
             name, "gives NaN or infinity on a sample", "Check weights and samples."
         )
-    flat = value.reshape(-1)
     stride = -(-flat.numel() // _MOST)
-    part = flat[:: stride | 1] if stride > 1 else flat
-    histogram.add(part.float().cpu().numpy(), low=low, high=high)
+    while math.gcd(stride, flat.numel()) > 1:  # else it might keep to some of the channels
+        stride += 1
+    part = flat[::stride]
+    histogram.add(part.cpu().numpy(), low=low, high=high)
+
+
+def _flat(value: torch.Tensor) -> torch.Tensor:
+    """All numbers, in the order in which memory holds them if that needs no copy."""
+    if value.ndim == 4 and value.is_contiguous(memory_format=torch.channels_last):
+        value = value.permute(0, 2, 3, 1)
+    return value.reshape(-1)

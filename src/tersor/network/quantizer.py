@@ -45,9 +45,13 @@ class ActivationQuantizer(nn.Module):
         """`x` rounded to the nearest code, ties to even; same shape."""
         if torch.compiler.is_exporting():
             return _traced(x, self)
-        return torch.fake_quantize_per_tensor_affine(
-            x, self.scale, self.zero_point, self.low, self.high
-        )
+        if torch.is_grad_enabled() and x.requires_grad:
+            return torch.fake_quantize_per_tensor_affine(
+                x, self.scale, self.zero_point, self.low, self.high
+            )
+        ends = self.low - self.zero_point, self.high - self.zero_point
+        codes = x.mul(1 / self.scale).round_().clamp_(*ends)  # less the zero point
+        return codes.mul_(self.scale)
 
 
 def rounded_value(network: Network, node: fx.Node) -> fx.Node | None:

@@ -26,7 +26,7 @@ from tersor.errors import UnsupportedError
 from tersor.network.network import Network
 from tersor.network.shapes import shapes
 
-_ELEMENTS = 1 << 24  # of all values of a batch together, which the backward pass needs
+_ELEMENTS = 1 << 23  # of all values of a batch together, which the backward pass needs
 _MOST = 16
 
 
@@ -51,7 +51,7 @@ def layer_noise(
     tape = _Tape(exact, rounded, taken)
     signs = torch.Generator().manual_seed(0)
     for batch in samples.batches(exact.fixed_batch or _batch_size(exact)):
-        outputs = tape.record([batch.inputs[port.name] for port in exact.inputs])
+        outputs = tape.record(exact.tensors(batch.inputs))
         for index, output in enumerate(outputs):
             if not (output.is_floating_point() and output.requires_grad):
                 continue
@@ -80,7 +80,6 @@ class _Tape(fx.Interpreter):
 
     def __init__(self, exact: Network, rounded: Network, names: list[str]) -> None:
         super().__init__(exact.module)
-        self.device = exact.device
         self.names = set(names)
         self.twins = {n.name: n for n in rounded.graph.nodes}
         self.modules = rounded.module
@@ -88,11 +87,11 @@ class _Tape(fx.Interpreter):
         self.constants: dict[str, Any] = {}
         self.errors: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
 
-    def record(self, arrays: list[Any]) -> list[torch.Tensor]:
+    def record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
         """The exact outputs of a batch; what each layer is off by is kept."""
         self.errors = {}
         with torch.enable_grad():
-            results = self.run(*(torch.from_numpy(a).to(self.device) for a in arrays))
+            results = self.run(*inputs)
         return list(results)
 
     def moved(self, output: torch.Tensor, v: torch.Tensor, size: int) -> dict[str, float]:

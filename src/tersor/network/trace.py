@@ -99,8 +99,7 @@ def trace(original: Network, compressed: Network, samples: Samples) -> list[Trac
     few = samples.take(0, traced(original, samples))
     with torch.no_grad():
         for batch in few.batches(size):
-            arrays = [torch.from_numpy(batch.inputs[name]) for name in names]
-            _compare(original, compressed, arrays, pairs)
+            _compare(original, compressed, original.tensors(batch.inputs), pairs)
     compared = {node: pair for node, pair in pairs.items() if pair.is_comparable}
     return [_point(pair, compared) for pair in compared.values()]
 

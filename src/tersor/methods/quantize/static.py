@@ -5,7 +5,8 @@ Batch normalization is folded into the layer before it. Then
     weights      int8, symmetric, one scale per output channel, nothing clamped; seven bits
                  of it where kernels add pairs of products in 16 bits (`arrays.saturation`)
     biases       int32, scale = input scale * weight scale, less the mean error that all
-                 roundings up to there leave in the layer's result; see `network.bias`
+                 roundings up to there leave in the layer's result, see `network.bias`, if
+                 that makes the outputs better
     activations  uint8, asymmetric, one scale and zero point per tensor, from samples
 
 Which activations are rounded is the matter of `network.points`: so many that integer
@@ -41,7 +42,7 @@ from tersor.machine import isa_flags, pairs_saturate
 from tersor.network.bias import mean_errors
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
-from tersor.network.network import Network, Note
+from tersor.network.network import Array, Network, Note
 from tersor.network.observe import observe
 from tersor.network.points import input_of, points
 from tersor.network.quantizer import ActivationQuantizer
@@ -51,9 +52,9 @@ _NAME = "quantize.static"
 _OPS = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "addmm"}
 _CODES = (0, 255)
 _RANGES = ("minmax", "percentile", "mse", "entropy")
-_TRIED_SAMPLES = 64  # enough to tell a costly layer from a cheap one
-_CORRECTING_SAMPLES = 128
-_BATCH = 32
+_TRIED_SAMPLES = 32  # enough to tell noise of networks apart, and means of errors
+_MEASURING_SAMPLES = 16  # enough to tell a costly layer from a cheap one
+_BATCH = 16
 
 Grid = tuple[float, int]  # scale and zero point
 
@@ -105,11 +106,14 @@ class QuantizeStatic:
             grids.update((node.name, grid) for node in group)
         plan = _Plan(folded, grids, self.weight_bits or bits_for(isa_flags()))
         whole = plan.quantized(chosen)
-        tried = seen.take(0, _TRIED_SAMPLES)
-        noise = layer_noise(folded, whole, (layer.node for layer in chosen), tried)
-        kept = self._too_costly(plan.noise(whole, tried), chosen, noise)
-        result = plan.quantized(layer for layer in chosen if layer.name not in kept)
-        _correct(result, seen.take(0, _CORRECTING_SAMPLES))
+        nodes = (layer.node for layer in chosen)
+        noise = layer_noise(folded, whole, nodes, seen.take(0, _MEASURING_SAMPLES))
+        trial = _Trial(folded, seen.take(0, _TRIED_SAMPLES))
+        result, together = trial.corrected(whole)
+        kept = self._too_costly(together, chosen, noise)
+        if kept:
+            some = plan.quantized(layer for layer in chosen if layer.name not in kept)
+            result, _ = trial.corrected(some)
         for layer in chosen:
             text = kept.get(layer.name, plan.describe())
             done = layer.name not in kept
@@ -236,15 +240,30 @@ class _Plan:
                 held[layer.bias] = Affine(bias, scale, bits=32, axis=0)
         return held
 
-    def noise(self, changed: Network, samples: Samples) -> float:
+
+class _Trial:
+    """What a network says to a few samples, to compare others with."""
+
+    def __init__(self, network: Network, samples: Samples) -> None:
+        self.samples, self.size = samples, network.fixed_batch or _BATCH
+        self.exact = [_floats(network.run(b.inputs)) for b in samples.batches(self.size)]
+
+    def corrected(self, changed: Network) -> tuple[Network, float]:
+        """A quantized network, its biases corrected if that is better, and its noise."""
+        before, other = self.noise(changed), _corrected(changed, self.samples)
+        after = self.noise(other)
+        return (other, after) if after < before else (changed, before)
+
+    def noise(self, changed: Network) -> float:
         """Error power over signal power of the worst output of a quantized network."""
         total = Noise()
-        for batch in samples.batches(self.network.fixed_batch or _BATCH):
-            exact, found = (n.run(batch.inputs) for n in (self.network, changed))
-            floats = [name for name, a in exact.items() if a.dtype.kind == "f"]
-            pairs = ({n: np.atleast_1d(a[n]) for n in floats} for a in (exact, found))
-            total.add(batch.start, *pairs)
+        for exact, batch in zip(self.exact, self.samples.batches(self.size), strict=True):
+            total.add(batch.start, exact, _floats(changed.run(batch.inputs)))
         return max((total.relative_power(name) for name in total.signal), default=0.0)
+
+
+def _floats(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.atleast_1d(a) for name, a in outputs.items() if a.dtype.kind == "f"}
 
 
 def _fits(bias: torch.Tensor, scale: torch.Tensor) -> bool:
@@ -252,19 +271,21 @@ def _fits(bias: torch.Tensor, scale: torch.Tensor) -> bool:
     return bool((bias.abs() / scale.double()).max() < 2**31 - 1)
 
 
-def _correct(network: Network, samples: Samples) -> None:
-    """Take the mean error of roundings out of the biases."""
+def _corrected(network: Network, samples: Samples) -> Network:
+    """The network with the mean error of roundings taken out of the biases."""
+    result = network.copy()
     codes: dict[str, Code] = {}
     for name, error in mean_errors(network, samples).items():
         code = network.code(name)
         if code is None:
             bias = network.tensor(name)
-            network.set_tensor(name, (bias.detach().double() + error).to(bias.dtype))
+            result.set_tensor(name, (bias.detach().double() + error).to(bias.dtype))
         elif isinstance(code, Affine) and code.bits == 32:
             bias = code.weight.detach() + error
             if _fits(bias, code.scale):
                 codes[name] = Affine(bias, code.scale, bits=32, axis=code.axis)
-    network.set_codes(codes)
+    result.set_codes(codes)
+    return result
 
 
 METHOD = QuantizeStatic

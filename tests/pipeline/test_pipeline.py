@@ -182,6 +182,17 @@ def test_every_recipe_works_on_every_small_model(make, recipe):
     assert len(found.recipe.candidates) == 1
 
 
+def test_what_is_tried_depends_on_the_kind_of_network(result):
+    network = networks.encoder()
+    x = np.random.default_rng(0).standard_normal((64, 6, 16)).astype(np.float32)
+    report = compress(network, Samples({"x": x}), recipe="fast", options=QUICK).report
+    tried = {one["name"].removesuffix(" as float") for one in report["candidates"]}
+    assert tried - {"original"} == {"int8 smoothed", "int8 weights"}
+    assert report["kind"]["name"] == "transformer"
+    assert "attention in one place" in report["kind"]["why"]
+    assert result.report["kind"] is None  # its recipe does not ask
+
+
 def test_the_original_onnx_file_is_what_counts_and_stays_where_nothing_is_allowed():
     model = onnx.load_model_from_string(to_onnx(NET))
     model.producer_name = "another"

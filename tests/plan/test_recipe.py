@@ -16,7 +16,9 @@ from tersor.errors import FileError, InputError
 from tersor.methods.quantize.smooth import QuantizeSmooth
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.methods.quantize.weights import QuantizeWeights
+from tersor.network.kind import KINDS
 from tersor.plan import toml_text
+from tersor.plan.changing import with_settings
 from tersor.plan.recipe import (
     Candidate,
     Pin,
@@ -26,7 +28,6 @@ from tersor.plan.recipe import (
     load_recipe,
     names,
     parse_recipe,
-    with_settings,
 )
 
 SEARCH = """
@@ -37,6 +38,9 @@ search = "sensitivity"
 method = "quantize.static"
 """
 STATIC = "[[step]]\nmethod = 'quantize.static'\n"
+KINDED = (
+    "[[candidate]]\nname = 'x'\nkinds = {}\n[[candidate.step]]\nmethod = 'quantize.static'"
+)
 
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=8)
 keep = st.lists(texts, max_size=3)
@@ -66,6 +70,7 @@ candidates = st.builds(
     texts.filter(lambda name: name != "original"),
     st.lists(steps, min_size=1, max_size=2).map(tuple),
     st.sampled_from([None, "sensitivity"]),
+    st.lists(st.sampled_from(KINDS), max_size=2).map(tuple),
 )
 pins = st.builds(
     Pin,
@@ -106,7 +111,7 @@ def test_a_resolved_recipe_reads_back_and_resolves_to_itself(recipe, pin):
     resolved = recipe.resolved(name, pin)
     assert parse_recipe(resolved.to_toml()) == resolved
     assert resolved.resolved(name, pin) == resolved
-    assert resolved.candidates == recipe.candidates[-1:]
+    assert resolved.candidates == (replace(recipe.candidates[-1], kinds=()),)
     searched = resolved.candidates[0].search is not None
     assert ("candidate" if searched else "step") in resolved.to_dict()
 
@@ -161,6 +166,12 @@ def test_named_recipes_are_what_they_say():
         "fast": {
             "int8": [QuantizeStatic()],
             "partly int8": [QuantizeStatic()],
+            "int8 smoothed": [
+                QuantizeSmooth(),
+                QuantizeStatic(ranges="minmax"),
+                QuantizeWeights(),
+            ],
+            "int8 throughout": [QuantizeStatic(), QuantizeWeights()],
             "int8 weights": [QuantizeWeights()],
         },
         "transformer": {
@@ -176,7 +187,7 @@ def test_named_recipes_are_what_they_say():
 
 
 def test_the_default_searches_for_the_fewest_layers_in_float():
-    candidates = load_recipe("fast").candidates
+    candidates = load_recipe("fast").fitting("other").candidates
     assert {c.name: c.search for c in candidates} == {
         "int8": None,
         "partly int8": "sensitivity",
@@ -198,6 +209,50 @@ def test_a_setting_leaves_the_search():
     changed = with_settings(load_recipe("fast"), {"ranges": "minmax"})
     assert changed.candidates[1].search == "sensitivity"
     assert changed.candidates[1].steps[0].settings["ranges"] == "minmax"
+
+
+@pytest.mark.parametrize(
+    ("kind", "tried"),
+    [
+        ("convolutional", ["int8", "partly int8", "int8 weights"]),
+        ("other", ["int8", "partly int8", "int8 weights"]),
+        ("transformer", ["int8 smoothed", "int8 weights"]),
+        ("recurrent", ["int8 throughout", "int8 weights"]),
+        ("embedding", ["int8 throughout", "int8 weights"]),
+    ],
+)
+def test_fast_tries_what_suits_the_kind(kind, tried):
+    fitting = load_recipe("fast").fitting(kind)
+    assert [c.name for c in fitting.candidates] == tried
+    assert not fitting.asks_kind
+
+
+def test_a_kind_that_a_recipe_has_nothing_for_is_told():
+    recipe = parse_recipe(KINDED.format("['recurrent', 'embedding']"))
+    with pytest.raises(InputError) as caught:
+        recipe.fitting("other")
+    assert str(caught.value) == (
+        "kind of network must be one of embedding, recurrent: recipe recipe has no candidate "
+        "for others. Got 'other'."
+    )
+
+
+def test_settings_are_changed_for_every_kind():
+    changed = with_settings(load_recipe("fast"), {"quantize.static.samples": "7"})
+    for kind in KINDS:
+        first, *_ = changed.fitting(kind).candidates
+        (static,) = [s for s in first.steps if s.method == "quantize.static"]
+        assert static.settings["samples"] == 7
+
+
+def test_fast_knows_every_kind():
+    named = {kind for c in load_recipe("fast").candidates for kind in c.kinds}
+    assert named == set(KINDS)
+
+
+def test_fast_does_with_transformers_what_the_recipe_for_them_does():
+    fitting = load_recipe("fast").fitting("transformer")
+    assert fitting.candidates == load_recipe("transformer").candidates
 
 
 def test_every_named_recipe_is_described():
@@ -343,6 +398,10 @@ def test_numbers_that_python_does_not_read_are_refused():
             "[[candidate]]\nname = 'x'\n[[candidate.step]]\nmethod = 'quantize.static'\n" * 2,
             "names of candidates must be different. Got ['x', 'x'].",
         ),
+        (KINDED.format("['recurent']"), "candidate 1: kind of network must be recurrent (did"),
+        (KINDED.format("[1]"), "candidate 1: kind of network must be one of transformer, co"),
+        (KINDED.format("[]"), "candidate 1: kinds must be a list of kinds of networks. Got"),
+        (KINDED.format("'other'"), "candidate 1: kinds must be a list of kinds of networks."),
         ("name = ''\n" + STATIC, "recipe name must be text, not empty. Got ''."),
         ("name = 1\n" + STATIC, "recipe name must be text, not empty. Got 1."),
         ("description = 1\n" + STATIC, "recipe description must be text. Got 1."),
@@ -460,7 +519,8 @@ def test_other_types_are_checked_too(settings, told):
 
 
 def test_a_bare_key_sets_every_step_that_has_it():
-    changed = with_settings(load_recipe("fast"), {"keep": '["fc"]', "ranges": "minmax"})
+    fast = load_recipe("fast").fitting("other")
+    changed = with_settings(fast, {"keep": '["fc"]', "ranges": "minmax"})
     assert [c.steps[0].build() for c in changed.candidates] == [
         QuantizeStatic(ranges="minmax", keep=("fc",)),
         QuantizeStatic(ranges="minmax", keep=("fc",)),
@@ -471,7 +531,8 @@ def test_a_bare_key_sets_every_step_that_has_it():
 @pytest.mark.parametrize("order", [1, -1])
 def test_a_dotted_key_sets_one_method_and_goes_before_the_bare_one(order):
     given = {"quantize.weights.keep": '["a"]', "keep": '["b"]', "max_drop_pp": "0.5"}
-    changed = with_settings(load_recipe("fast"), dict(list(given.items())[::order]))
+    fast = load_recipe("fast").fitting("other")
+    changed = with_settings(fast, dict(list(given.items())[::order]))
     assert [c.steps[0].settings["keep"] for c in changed.candidates] == [
         ("b",),
         ("b",),

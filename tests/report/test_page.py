@@ -97,6 +97,15 @@ def test_tags_match_and_ids_are_unique(make):
     assert page.tags.count("h1") == 1
 
 
+def test_the_kind_of_network_is_told_where_the_recipe_asked():
+    text = Page(to_html(report_factory.document())).text
+    assert "Kind of network: convolutional. Convolutions do 98% of the mult" in text
+    assert (
+        "Kind of network"
+        not in Page(to_html({**report_factory.document(), "kind": None})).text
+    )
+
+
 def test_a_missed_budget_noise_and_missing_labels_are_told():
     text = Page(to_html(report_factory.missed())).text
     assert "Budget missed (asked: size 10x, latency 2x, drop 0.1pp)" in text

@@ -70,6 +70,18 @@ def test_candidates_come_the_fastest_first_and_those_that_did_not_run_last():
     assert times == [*sorted(times[:-1], key=float), "-"]
 
 
+def test_the_kind_of_network_is_told_with_its_reason():
+    text = " ".join(printed(report_factory.document()).split())
+    assert "Kind of network: convolutional. Convolutions do 98% of the multipl" in text
+
+
+def test_no_kind_is_told_where_the_recipe_did_not_ask():
+    document = report_factory.document()
+    for kind in ({}, {"kind": None}):
+        text = printed({**{k: v for k, v in document.items() if k != "kind"}, **kind})
+        assert "Kind of network" not in text
+
+
 def test_a_missed_budget_says_what_why_and_how_sure():
     text = " ".join(printed(report_factory.missed()).split())
     assert "Budget MISSED (asked: size 10x, latency 2x, drop 0.1pp)" in text

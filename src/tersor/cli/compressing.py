@@ -87,7 +87,8 @@ class _Wishes:
     metavar="R",
     default="fast",
     show_default=True,
-    help="What to try: a name from `tersor info`, or a .toml file.",
+    help="What to try: a name from `tersor info`, or a .toml file. `fast` tries what suits "
+    "the kind of network.",
 )
 @click.option(
     "--budget",
@@ -235,7 +236,8 @@ def _budget(text: str | None) -> "Budget | None":
 
 
 def _recipe(source: str, settings: Mapping[str, str]) -> "Recipe":
-    from tersor.plan.recipe import load_recipe, with_settings
+    from tersor.plan.changing import with_settings
+    from tersor.plan.recipe import load_recipe
 
     recipe = load_recipe(source)
     return with_settings(recipe, settings) if settings else recipe

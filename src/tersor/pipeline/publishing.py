@@ -1,7 +1,7 @@
 """The file of the winner, what it does when it is run, and the report on it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from tersor.engines import find, names
 from tersor.errors import EngineError
 from tersor.machine import describe, isa_flags
 from tersor.measure import peak_memory_of
+from tersor.network.kind import Kind
 from tersor.network.network import Network
 from tersor.pipeline import evidence, figures
 from tersor.pipeline.preparing import Original
@@ -44,6 +45,7 @@ class Findings:
         judge: Who judged.
         terms: How was raced.
         recipe: The resolved recipe.
+        kind: The kind of network, if the recipe asked for it.
         budget: What was to be reached.
         failed: Why a candidate could not be made, by name.
         searches: Those for mixes of integer and float layers.
@@ -56,6 +58,7 @@ class Findings:
     judge: Judge
     terms: Terms
     recipe: Recipe
+    kind: Kind | None
     budget: Budget | None
     failed: dict[str, str]
     searches: list[Search]
@@ -205,6 +208,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "machine": describe(),
         "recipe": findings.recipe.to_dict(),
         "portability": warning_elsewhere(winner.program.model, isa_flags()),
+        "kind": None if findings.kind is None else asdict(findings.kind),
         "seconds": 0.0,
         "phases": [],
     }

@@ -28,6 +28,7 @@ from tersor.errors import DataError, TersorError
 from tersor.export.onnx import to_onnx
 from tersor.machine import default_threads
 from tersor.metrics import UserMetric
+from tersor.network.kind import Kind, kind_of
 from tersor.network.layers import layers
 from tersor.network.network import Network
 from tersor.pipeline import preparing
@@ -63,7 +64,8 @@ def compress(
         data: Samples, labels optional; a `Split` (see `data.split.split`) where validation
             and test samples are apart; or a path, the name of a callable, arrays, batches,
             a dataset or a DataLoader (see `data.read` and `data.objects`).
-        recipe: Name of a recipe, path of one, or a `Recipe`: what to try.
+        recipe: Name of a recipe, path of one, or a `Recipe`: what to try; "fast" looks at
+            the kind of network.
         budget: What to reach. Its drop replaces the recipe's limit.
         metric: See `tersor.metrics.resolve`; by default what fits the labels.
         options: Batch size, threads, engines, time.
@@ -87,6 +89,7 @@ class _Work:
     budget: Budget | None
     metric: Metric
     options: Options
+    kind: Kind | None = None
     phases: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     searches: list[Search] = field(default_factory=list)
@@ -107,6 +110,7 @@ class _Work:
         threads = self.options.threads or default_threads()
         with self._phase("read"):
             loaded = preparing.load(model)
+            self._look(loaded.network)
             parts = preparing.parts_of(data, loaded.network)
             original = preparing.original_of(loaded, parts.validation, threads)
             judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
@@ -126,6 +130,7 @@ class _Work:
                 judge=judge,
                 terms=terms,
                 recipe=self._resolved(outcome),
+                kind=self.kind,
                 budget=self.budget,
                 failed=self.failed,
                 searches=self.searches,
@@ -137,6 +142,12 @@ class _Work:
         ]
         result.report["seconds"] = time.monotonic() - began
         return result
+
+    def _look(self, network: Network) -> None:
+        """Keep of the recipe what is for this kind of network, if it asks."""
+        if self.recipe.asks_kind:
+            self.kind = kind_of(network)
+            self.recipe = self.recipe.fitting(self.kind.name)
 
     def _make(
         self, maker: Maker, judge: Judge, runner: Runner, told: Callable[[float], None]

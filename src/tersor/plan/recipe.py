@@ -11,7 +11,8 @@
 
 `name` defaults to the file's, `description` to nothing, `max_drop_pp` to 1; the settings of a
 step are the fields of the method's dataclass. Steps alone are one candidate of the
-recipe's name. Of a candidate that begins with
+recipe's name. A candidate with `kinds = ["convolutional", "other"]` is tried for these kinds
+of networks only: see `network.kind`. Of a candidate that begins with
 
     search = "sensitivity"
 
@@ -36,7 +37,7 @@ from typing import Any
 from tersor.errors import InputError
 from tersor.plan import toml_text
 from tersor.plan.known import among
-from tersor.plan.settings import build, check_unicode, fields_of, plain, resolve
+from tersor.plan.settings import build, check_unicode, plain, resolve
 from tersor.report import recipe_text
 
 _HERE = Path(__file__).parent / "recipes"
@@ -82,14 +83,17 @@ class Candidate:
         steps: At least one.
         search: "sensitivity" if layers that make much noise may go back to float until the
             limit is kept; the first step whose method has the setting `keep` is searched.
+        kinds: Kinds of networks that it is for, see `network.kind`; () for all.
     """
 
     name: str
     steps: tuple[Step, ...]
     search: str | None = None
+    kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         _check_text("name of candidate", self.name)
+        _check_kinds(self.kinds)
         if self.name == _ORIGINAL:
             allowed = "another name: this one means the untouched model"
             raise InputError("name of candidate", got=self.name, allowed=allowed)
@@ -120,7 +124,9 @@ class Candidate:
 
     def to_dict(self) -> dict[str, object]:
         """As a recipe file holds it."""
-        head = {"name": self.name}
+        head: dict[str, object] = {"name": self.name}
+        if self.kinds:
+            head["kinds"] = list(self.kinds)
         if self.search is not None:
             head["search"] = self.search
         return {**head, "step": [step.to_dict() for step in self.steps]}
@@ -202,7 +208,8 @@ class Recipe:
         if self.run is not None:
             head["run"] = self.run.to_dict()
         first, *others = self.candidates
-        if first.name == self.name and first.search is None and not others:
+        plain_steps = first.search is None and not first.kinds
+        if first.name == self.name and plain_steps and not others:
             return {**head, "step": first.to_dict()["step"]}
         return {**head, "candidate": [candidate.to_dict() for candidate in self.candidates]}
 
@@ -219,10 +226,29 @@ class Recipe:
         by_name = {c.name: c for c in self.candidates}
         if candidate not in by_name:
             raise InputError("candidate", got=candidate, allowed=among(candidate, by_name))
+        chosen = (replace(by_name[candidate], kinds=()),)
         if candidate == self.name:
-            return replace(self, candidates=(by_name[candidate],), run=run)
+            return replace(self, candidates=chosen, run=run)
         description = f"What won of the recipe {self.name}. {self.description}".strip()
-        return Recipe(candidate, description, self.max_drop_pp, (by_name[candidate],), run)
+        return Recipe(candidate, description, self.max_drop_pp, chosen, run)
+
+    @property
+    def asks_kind(self) -> bool:
+        """Whether the kind of the network decides on what is tried."""
+        return any(candidate.kinds for candidate in self.candidates)
+
+    def fitting(self, kind: str) -> "Recipe":
+        """The recipe with the candidates for one kind of network, which ask no more.
+
+        Raises:
+            InputError: There is no candidate for it.
+        """
+        fit = [c for c in self.candidates if not c.kinds or kind in c.kinds]
+        if not fit:
+            known = sorted({each for c in self.candidates for each in c.kinds})
+            allowed = f"{among(kind, known)}: recipe {self.name} has no candidate for others"
+            raise InputError("kind of network", got=kind, allowed=allowed)
+        return replace(self, candidates=tuple(replace(c, kinds=()) for c in fit))
 
 
 def names() -> list[str]:
@@ -270,50 +296,6 @@ def parse_recipe(text: str, *, source: str | Path = "recipe.toml") -> Recipe:
         return _recipe(table, Path(source).stem)
 
 
-def with_settings(recipe: Recipe, settings: Mapping[str, str]) -> Recipe:
-    """A copy with other settings, as `tersor compress --set key=value` gives them.
-
-    Args:
-        recipe: Stays as it is.
-        settings: Values are TOML, or plain text where they are not. "ranges" sets all
-            steps whose method has that field, "quantize.static.ranges" those of that method
-            only, and before the other; "max_drop_pp" is the recipe's own.
-
-    Raises:
-        InputError: The recipe has no such key, or the value cannot be used.
-    """
-    steps = [step for candidate in recipe.candidates for step in candidate.steps]
-    fields = {step.method: fields_of(step.method) for step in steps}
-    bare = sorted({name for known in fields.values() for name in known})
-    dotted = sorted(f"{m}.{name}" for m, known in fields.items() for name in known)
-    for key in settings:
-        if key not in {"max_drop_pp", *bare, *dotted}:
-            known = among(key, ["max_drop_pp", *bare, *dotted])
-            raise InputError(f"setting of recipe {recipe.name}", got=key, allowed=known)
-    values = {key: _value(text) for key, text in settings.items()}
-
-    def changed(step: Step) -> Step:
-        known = fields[step.method]
-        own = {n: values[n] for n in known if n in values}
-        own |= {n: values[k] for n in known if (k := f"{step.method}.{n}") in values}
-        return Step(step.method, {**step.settings, **own})
-
-    candidates = tuple(
-        replace(c, steps=tuple(changed(step) for step in c.steps)) for c in recipe.candidates
-    )
-    limit: Any = values.get("max_drop_pp", recipe.max_drop_pp)
-    return replace(recipe, candidates=candidates, max_drop_pp=limit)
-
-
-def _value(text: str) -> object:
-    """A value of the command line: TOML, or else text."""
-    try:
-        table = tomllib.loads(f"value = {text}")
-    except (ValueError, RecursionError):
-        return text
-    return table["value"] if len(table) == 1 else text
-
-
 @contextmanager
 def _inside(where: str) -> Iterator[None]:
     """Say in errors where they happened."""
@@ -351,9 +333,12 @@ def _recipe(table: dict[str, Any], default_name: str) -> Recipe:
 
 def _candidate(table: dict[str, Any], where: str) -> Candidate:
     with _inside(where):
-        _check_keys("key", table, ["name", "search", "step"])
+        _check_keys("key", table, ["name", "kinds", "search", "step"])
+        kinds = table.get("kinds", ())
+        if "kinds" in table and not (isinstance(kinds, list) and kinds):
+            raise InputError("kinds", got=kinds, allowed="a list of kinds of networks")
         steps = _steps(table.get("step", []))
-        return Candidate(table.get("name", ""), steps, table.get("search"))
+        return Candidate(table.get("name", ""), steps, table.get("search"), tuple(kinds))
 
 
 def _steps(given: object) -> tuple[Step, ...]:
@@ -377,6 +362,16 @@ def _tables(key: str, given: object) -> list[dict[str, Any]]:
     if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
         raise InputError(key, got=given, allowed=f"a list of tables, written as [[{key}]]")
     return given
+
+
+def _check_kinds(kinds: tuple[object, ...]) -> None:
+    if not kinds:
+        return
+    from tersor.network.kind import KINDS
+
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError("kind of network", got=kind, allowed=among(str(kind), KINDS))
 
 
 def _check_keys(what: str, table: Mapping[str, object], known: list[str]) -> None:

@@ -304,6 +304,18 @@ class Search(TypedDict):
     float_layers: list[str] | None
 
 
+class Kind(TypedDict):
+    """The kind of network that the recipe chose its candidates by.
+
+    Attributes:
+        name: "transformer", "convolutional", "recurrent", "embedding" or "other".
+        why: What speaks for it, in one sentence.
+    """
+
+    name: str
+    why: str
+
+
 class Phase(TypedDict):
     """One part of the work, and its time."""
 
@@ -334,6 +346,7 @@ class Report(TypedDict):
         machine: Processor, cores, memory and so on: free keys.
         recipe: The resolved recipe.
         portability: Why outputs may differ on other processors; null if they do not.
+        kind: Which kind of network was seen; null if the recipe did not ask.
         quiet: False if any published time was taken while other processes ran.
         model: Name of the original, as in "resnet20.onnx".
         command: A command line that does the same again.
@@ -366,6 +379,7 @@ class Report(TypedDict):
     machine: dict[str, object]
     recipe: dict[str, object]
     portability: NotRequired[str | None]
+    kind: NotRequired[Kind | None]
     command: NotRequired[str]
     seconds: float
     phases: list[Phase]

@@ -187,6 +187,7 @@ def _charts(report: Report, limits: Limits) -> dict[str, Any]:
         "races": charts.races(some),
         "candidates": some["candidates"],
         "omitted_candidates": f". {hidden} more are in report.json" if hidden > 0 else "",
+        "kind": words.kind_words(report),
         "repeated": evidence.repeated_words(report["candidates"]),
         "searched": evidence.search_words(report),
         "noisy": any(not one["quiet"] for one in shown),

@@ -103,6 +103,8 @@ def _sentences(report: Report, screen: Screen) -> Iterable[RenderableType]:
         yield screen.text(("Budget met", "bold green"), f" ({asked})")
     yield screen.text(("Accuracy: ", "bold"), words.accuracy_verdict(report))
     yield screen.text(("Speed: ", "bold"), words.sentence(words.best_words(report)))
+    if kind := words.kind_words(report):
+        yield screen.text(("Kind of network: ", "bold"), kind)
     for warning in _warnings(report):
         if warning:
             yield screen.text(("Note: ", "bold yellow"), warning)

@@ -178,6 +178,12 @@ def portability_words(report: Report) -> str:
     return plain(report.get("portability") or "", 400)
 
 
+def kind_words(report: Report) -> str:
+    """Which kind of network was seen and why; "" if the recipe did not ask."""
+    kind = report.get("kind")
+    return "" if kind is None else f"{plain(kind['name'], 20)}. {plain(kind['why'])}"
+
+
 def noise_words(report: Report) -> str:
     """A warning where times cannot be trusted."""
     if report["quiet"]:

@@ -46,6 +46,32 @@ def test_regression_without_labels_is_the_square_of_the_difference():
     assert metric.score(outputs, None, original).tolist() == [0.0, 4.0]
 
 
+def test_embeddings_without_labels_are_compared_by_their_angle():
+    original = {"y": np.array([[0.6, 0.8], [0.0, -1.0], [1.0, 0.0]], np.float32)}
+    metric = resolve(None, original, None)
+    assert (metric.name, metric.higher_is_better) == ("cosine", True)
+    found = {"y": np.array([[0.8, 0.6], [0.0, -3.0], [0.0, 1.0]], np.float32)}
+    # 0.6 * 0.8 + 0.8 * 0.6; the length does not count; a right angle
+    assert metric.score(found, None, original) == pytest.approx([0.96, 1.0, 0.0], abs=1e-7)
+
+
+def test_scores_that_could_be_of_classes_are_no_embeddings():
+    for scores in (np.eye(3), np.array([[0.6, -0.8], [0.6, -0.9]]), np.zeros((0, 3))):
+        assert resolve(None, {"y": scores.astype(np.float32)}, None).name == "agreement"
+
+
+def test_the_angle_to_labels_counts_where_there_are_any():
+    outputs = {"y": np.array([[[3.0], [4.0]], [[1.0], [0.0]]], np.float32)}
+    labels = np.array([[1.0, 0.0], [1.0, 0.0]])
+    assert score("cosine", outputs, labels) == pytest.approx([0.6, 1.0])
+
+
+def test_zeros_are_like_zeros_alone():
+    outputs = {"y": np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])}
+    labels = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])
+    assert score("cosine", outputs, labels).tolist() == [1.0, 0.0, 0.0]
+
+
 def test_float_labels_mean_mse():
     outputs = {"y": np.array([[1.0], [3.0]], np.float32)}
     assert resolve(None, outputs, np.array([1.0, 1.0])).name == "mse"
@@ -71,7 +97,7 @@ def test_a_function_is_a_metric():
 @pytest.mark.parametrize(
     ("metric", "error", "text"),
     [
-        ("top7", InputError, "one of top1, top5, agreement, mse"),
+        ("top7", InputError, "one of top1, top5, agreement, mse, cosine"),
         ("top1:z", InputError, "metric output must be one of y"),
         ("top5", InputError, "the model has 3 classes"),
         (lambda *_: np.zeros(2), InputError, "3 finite numbers"),
@@ -99,6 +125,8 @@ def test_wrong_labels_are_refused(labels, text):
 def test_labels_unlike_the_output_are_refused():
     with pytest.raises(DataError, match="Give labels like the output"):
         score("mse", {"y": SCORES}, np.zeros(3))
+    with pytest.raises(DataError, match="Give labels like the output"):
+        score("cosine", {"y": SCORES}, np.zeros(3))
 
 
 def test_an_output_without_classes_has_no_top():

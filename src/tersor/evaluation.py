@@ -81,7 +81,7 @@ def evaluate(
 
 def _check_metric(metric: str | UserMetric | None) -> None:
     if isinstance(metric, str) and metric.partition(":")[0] == "agreement":
-        allowed = "one of top1, top5, mse: agreement compares two models"
+        allowed = "one of top1, top5, mse, cosine: agreement compares two models"
         raise InputError("metric", got=metric, allowed=allowed)
 
 

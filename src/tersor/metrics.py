@@ -4,6 +4,7 @@
                  over all places where a sample has several); among equals the first wins
     agreement    whether the highest is the original model's highest
     mse          mean square of (output - label)
+    cosine       cosine of the angle between output and label, all elements as one vector
 
 Without labels the original model is the teacher: its highest class, or its output, is
 the label. A name may choose the output, as in "top1:logits"; else the first one counts.
@@ -26,7 +27,9 @@ Scores = NDArray[np.float64]
 Outputs = Mapping[str, Array]
 UserMetric = Callable[[dict[str, Array], Array | None], Array]
 
-NAMES = ("top1", "top5", "agreement", "mse")
+NAMES = ("top1", "top5", "agreement", "mse", "cosine")
+
+_UNIT = 1e-3  # how far the length of a vector of unit length may be from 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +55,8 @@ def resolve(
     Args:
         metric: One of NAMES, perhaps with ":" and an output's name; a function; or None for
             what fits: "top1" for integer labels, "mse" for others; without labels
-            "agreement" for outputs (n, classes), else "mse".
+            "cosine" for vectors of unit length, "agreement" for other outputs (n, classes),
+            else "mse".
         outputs: Outputs of the original on some samples, by name.
         labels: Labels of these samples, or None.
 
@@ -74,6 +78,8 @@ def resolve(
         raise InputError("metric", got=metric, allowed=f"one of {', '.join(NAMES)}")
     if kind == "mse":
         return Metric("mse", higher_is_better=False, score=partial(_mse, output))
+    if kind == "cosine":
+        return Metric("cosine", higher_is_better=True, score=partial(_cosine, output))
     if kind == "agreement" or (labels is None and kind == "top1"):
         return Metric(
             "agreement",
@@ -84,15 +90,35 @@ def resolve(
 
 
 def is_class_like(output: Array) -> bool:
-    """Whether an output looks like scores of classes: floats (n, at least 2).
+    """Whether an output looks like scores of classes: floats (n, at least 2), no embeddings.
 
     >>> is_class_like(np.zeros((3, 10))), is_class_like(np.zeros((3, 1)))
     (True, False)
     """
+    return _are_rows(output) and not is_embedding(output)
+
+
+def is_embedding(output: Array) -> bool:
+    """Whether an output looks like embeddings: floats (n, width), each row of length 1.
+
+    Chances of classes, which may be of that length too, are never negative.
+
+    >>> is_embedding(np.array([[0.6, -0.8], [0.0, 1.0]])), is_embedding(np.eye(2))
+    (True, False)
+    """
+    if not (_are_rows(output) and output.size and output.min() < 0):
+        return False
+    lengths = np.linalg.norm(output, axis=1)
+    return bool(np.abs(lengths - 1).max() <= _UNIT)
+
+
+def _are_rows(output: Array) -> bool:
     return output.ndim == 2 and output.shape[1] > 1 and output.dtype.kind == "f"
 
 
 def _fitting(output: Array, labels: Array | None) -> str:
+    if labels is None and is_embedding(output):
+        return "cosine"
     if labels is None:
         return "agreement" if is_class_like(output) else "mse"
     return "top1" if labels.dtype.kind in "iub" and output.dtype.kind == "f" else "mse"
@@ -153,6 +179,23 @@ def _check_labels(labels: Array, classes: int) -> None:
 
 
 def _mse(output: str, outputs: Outputs, labels: Array | None, original: Outputs) -> Scores:
+    found, wanted = _rows(output, outputs, labels, original)
+    return np.asarray(np.square(found - wanted).mean(axis=1))
+
+
+def _cosine(output: str, outputs: Outputs, labels: Array | None, original: Outputs) -> Scores:
+    """A vector of zeros fits another one, and nothing else."""
+    found, wanted = _rows(output, outputs, labels, original)
+    lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(wanted, axis=1)
+    both_zero = ~(found.any(axis=1) | wanted.any(axis=1))
+    products = (found * wanted).sum(axis=1)
+    return np.where(lengths > 0, products / np.where(lengths > 0, lengths, 1), both_zero)
+
+
+def _rows(
+    output: str, outputs: Outputs, labels: Array | None, original: Outputs
+) -> tuple[Scores, Scores]:
+    """Outputs and what they should be, (n, elements) both."""
     found = np.asarray(outputs[output], dtype=np.float64)
     wanted = np.asarray(original[output] if labels is None else labels, dtype=np.float64)
     if wanted.size != found.size or len(wanted) != len(found):
@@ -161,8 +204,7 @@ def _mse(output: str, outputs: Outputs, labels: Array | None, original: Outputs)
             f"have shape {wanted.shape}, but output {output!r} has {found.shape}",
             "Give labels like the output, or another metric.",
         )
-    square = np.square(found - wanted.reshape(found.shape)).reshape(len(found), -1)
-    return np.asarray(square.mean(axis=1))
+    return found.reshape(len(found), -1), wanted.reshape(len(found), -1)
 
 
 def _of_user(

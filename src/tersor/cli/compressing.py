@@ -108,7 +108,7 @@ class _Wishes:
     "--metric",
     metavar="M",
     show_default="what fits the labels",
-    help=METRIC.format(names="top1, top5, agreement, mse"),
+    help=METRIC.format(names="top1, top5, agreement, mse, cosine"),
 )
 @click.option(
     "--output",

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     "--metric",
     metavar="M",
     show_default="what fits the labels",
-    help=METRIC.format(names="top1, top5, mse"),
+    help=METRIC.format(names="top1, top5, mse, cosine"),
 )
 @engine
 def evaluate(model: str, data: str, metric: str | None, engine: str | None) -> Answer:

@@ -19,7 +19,7 @@ class Metric(TypedDict):
     """How well a model does.
 
     Attributes:
-        name: "top1", "top5", "agreement", "mse", or the name of the user's function.
+        name: "top1", "top5", "agreement", "mse", "cosine", or the name of the user's function.
         value: A fraction of 1 where the metric counts samples, else in the metric's own unit.
         low, high: 95 % confidence interval of `value`; null if too few samples give none.
         samples: Number of samples: for testing, or for validation if there are none.

@@ -10,6 +10,7 @@ _METRICS = {
     "top1": "top-1 accuracy",
     "top5": "top-5 accuracy",
     "agreement": "agreement with the original",
+    "cosine": "cosine similarity",
 }
 
 

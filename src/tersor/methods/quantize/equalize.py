@@ -7,7 +7,11 @@ s_i changes nothing but the ranges. With r the largest magnitude of a channel,
     s_i = sqrt(r_A,i / r_B,i)        so that both become sqrt(r_A,i r_B,i)
 
 and sweeps over the network repeat it until neighbours of neighbours agree. An operation that
-clamps (relu6) would change the function: layers around it stay as they are.
+clamps (relu6) would change the function: layers around it stay as they are. Scaling only the
+channels that never reach the clip on 64 samples does not pay: on MobileNet v1 0.25 these are
+38 % of all, and signal to noise of W8A8 goes from 22.6 to 22.6 dB; on MobileNet v2 they are
+70 %, and other images do reach the clip, which leaves the float network itself at 22 dB.
+Its two pairs without a clip between leave W8A8 at 19.6 dB.
 
 Helps networks whose channels differ much in range, before weights share one scale or
 activations are rounded; batch normalization is folded first.

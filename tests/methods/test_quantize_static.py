@@ -177,7 +177,7 @@ def test_biases_are_corrected_only_where_that_brings_the_outputs_nearer(monkeypa
     network = perceptron()
     samples = samples_for(network, 64)
     wrong = {"first.bias": torch.full_like(network.tensor("first.bias"), 10.0).double()}
-    monkeypatch.setattr("tersor.methods.quantize.static.mean_errors", lambda *_: wrong)
+    monkeypatch.setattr("tersor.network.trial.mean_errors", lambda *_: wrong)
     result = QuantizeStatic().apply(network, samples)
     code = result.module.get_submodule("first.bias")
     step = float(code.scale.max())

@@ -7,21 +7,16 @@ the errors that they made up for are others now.
 
 from collections.abc import Collection
 
-import numpy as np
 import torch
 
-from tersor.arrays.noise import Noise
 from tersor.codes.affine import Affine
 from tersor.codes.code import Code
 from tersor.data.samples import Samples
-from tersor.network.bias import mean_errors
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network
 from tersor.network.points import points
 from tersor.network.quantizer import rounded_value
-
-_SAMPLES = 32  # as many as show the mean of an error
-_BATCH = 32
+from tersor.network.trial import Trial
 
 
 def partly(
@@ -39,20 +34,7 @@ def partly(
     result = rounded.copy()
     _drop_roundings(result, exact, kept)
     _restore(result, exact, kept)
-    few = samples.take(0, _SAMPLES)
-    corrected = result.copy()
-    _correct(corrected, few)
-    return min(result, corrected, key=lambda one: _noise(exact, one, few))
-
-
-def _noise(exact: Network, changed: Network, samples: Samples) -> float:
-    """Error power over signal power of the worst output."""
-    total = Noise()
-    for batch in samples.batches(exact.fixed_batch or _BATCH):
-        pair = [network.run(batch.inputs) for network in (exact, changed)]
-        floats = [name for name, a in pair[0].items() if a.dtype.kind == "f"]
-        total.add(batch.start, *({n: np.atleast_1d(a[n]) for n in floats} for a in pair))
-    return max((total.relative_power(name) for name in total.signal), default=0.0)
+    return Trial(exact, samples).corrected(result)[0]
 
 
 def _drop_roundings(network: Network, exact: Network, kept: list[Layer]) -> None:
@@ -85,18 +67,6 @@ def _restore(network: Network, exact: Network, kept: list[Layer]) -> None:
                 network.set_code(name, _like(code, exact.tensor(name)))
             elif code is None and name == layer.bias:
                 network.set_tensor(name, exact.tensor(name))
-
-
-def _correct(network: Network, samples: Samples) -> None:
-    """Take the mean error of roundings out of the biases; see `network.bias`."""
-    for name, error in mean_errors(network, samples).items():
-        code = network.code(name)
-        bias = network.tensor(name) if code is None else code.get_parameter("weight")
-        moved = bias.detach().double() + error
-        if code is None:
-            network.set_tensor(name, moved.to(bias.dtype))
-        elif isinstance(code, Affine):
-            network.set_code(name, _like(code, moved))
 
 
 def _like(code: Affine, value: torch.Tensor) -> Code:

@@ -26,35 +26,30 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-import torch
 from torch import fx
 
 from tersor.arrays import ranges
 from tersor.arrays.affine import scale_and_zero_point
 from tersor.arrays.histogram import Histogram
-from tersor.arrays.noise import Noise
 from tersor.codes.affine import Affine
 from tersor.codes.code import Code
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.machine import isa_flags, pairs_saturate
-from tersor.network.bias import mean_errors
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
-from tersor.network.network import Array, Network, Note
+from tersor.network.network import Network, Note
 from tersor.network.observe import observe
 from tersor.network.points import input_of, points
 from tersor.network.quantizer import ActivationQuantizer
 from tersor.network.sensitivity import layer_noise
+from tersor.network.trial import Trial, fits
 
 _NAME = "quantize.static"
 _OPS = {"conv1d", "conv2d", "conv3d", "conv_transpose2d", "linear", "matmul", "addmm"}
 _CODES = (0, 255)
 _RANGES = ("minmax", "percentile", "mse", "entropy")
-_TRIED_SAMPLES = 32  # enough to tell noise of networks apart, and means of errors
 _MEASURING_SAMPLES = 16  # enough to tell a costly layer from a cheap one
-_BATCH = 16
 
 Grid = tuple[float, int]  # scale and zero point
 
@@ -108,7 +103,7 @@ class QuantizeStatic:
         whole = plan.quantized(chosen)
         nodes = (layer.node for layer in chosen)
         noise = layer_noise(folded, whole, nodes, seen.take(0, _MEASURING_SAMPLES))
-        trial = _Trial(folded, seen.take(0, _TRIED_SAMPLES))
+        trial = Trial(folded, seen)
         result, together = trial.corrected(whole)
         kept = self._too_costly(together, chosen, noise)
         if kept:
@@ -235,57 +230,11 @@ class _Plan:
         quantizer = network.module.get_submodule(str(source.target))
         if isinstance(quantizer, ActivationQuantizer) and not network.is_coded(layer.bias):
             bias = network.tensor(layer.bias).double()
-            scale = (quantizer.scale * code.scale).expand(bias.shape).contiguous()
-            if _fits(bias, scale):
+            repeats = bias.numel() // max(1, code.scale.numel())
+            scale = (quantizer.scale * code.scale.reshape(-1)).repeat(repeats)
+            if fits(bias, scale):
                 held[layer.bias] = Affine(bias, scale, bits=32, axis=0)
         return held
-
-
-class _Trial:
-    """What a network says to a few samples, to compare others with."""
-
-    def __init__(self, network: Network, samples: Samples) -> None:
-        self.samples, self.size = samples, network.fixed_batch or _BATCH
-        self.exact = [_floats(network.run(b.inputs)) for b in samples.batches(self.size)]
-
-    def corrected(self, changed: Network) -> tuple[Network, float]:
-        """A quantized network, its biases corrected if that is better, and its noise."""
-        before, other = self.noise(changed), _corrected(changed, self.samples)
-        after = self.noise(other)
-        return (other, after) if after < before else (changed, before)
-
-    def noise(self, changed: Network) -> float:
-        """Error power over signal power of the worst output of a quantized network."""
-        total = Noise()
-        for exact, batch in zip(self.exact, self.samples.batches(self.size), strict=True):
-            total.add(batch.start, exact, _floats(changed.run(batch.inputs)))
-        return max((total.relative_power(name) for name in total.signal), default=0.0)
-
-
-def _floats(outputs: Mapping[str, Array]) -> dict[str, Array]:
-    return {name: np.atleast_1d(a) for name, a in outputs.items() if a.dtype.kind == "f"}
-
-
-def _fits(bias: torch.Tensor, scale: torch.Tensor) -> bool:
-    """Whether 32 bits hold the bias."""
-    return bool((bias.abs() / scale.double()).max() < 2**31 - 1)
-
-
-def _corrected(network: Network, samples: Samples) -> Network:
-    """The network with the mean error of roundings taken out of the biases."""
-    result = network.copy()
-    codes: dict[str, Code] = {}
-    for name, error in mean_errors(network, samples).items():
-        code = network.code(name)
-        if code is None:
-            bias = network.tensor(name)
-            result.set_tensor(name, (bias.detach().double() + error).to(bias.dtype))
-        elif isinstance(code, Affine) and code.bits == 32:
-            bias = code.weight.detach() + error
-            if _fits(bias, code.scale):
-                codes[name] = Affine(bias, code.scale, bits=32, axis=code.axis)
-    result.set_codes(codes)
-    return result
 
 
 METHOD = QuantizeStatic

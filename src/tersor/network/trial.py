@@ -1,0 +1,73 @@
+"""What a network says to a few samples: the measure of networks that are made of it.
+
+The first samples also show the mean error that roundings leave, by which biases are
+corrected, see `network.bias`: only where the outputs come nearer to what they were.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+
+from tersor.arrays.noise import Noise
+from tersor.codes.affine import Affine
+from tersor.codes.code import Code
+from tersor.data.samples import Samples
+from tersor.network.bias import mean_errors
+from tersor.network.network import Array, Network
+
+_SAMPLES = 32  # enough to tell noise of networks apart, and means of errors
+_BATCH = 16
+
+
+class Trial:
+    """Compares networks with one whose outputs are kept.
+
+    Args:
+        network: The one to compare with.
+        samples: Inputs; the first 32 are looked at.
+    """
+
+    def __init__(self, network: Network, samples: Samples) -> None:
+        self._samples, self._size = samples.take(0, _SAMPLES), network.fixed_batch or _BATCH
+        batches = self._samples.batches(self._size)
+        self._exact = [_floats(network.run(batch.inputs)) for batch in batches]
+
+    def noise(self, changed: Network) -> float:
+        """Error power over signal power of the worst output; 0 where none is a float."""
+        total = Noise()
+        batches = self._samples.batches(self._size)
+        for exact, batch in zip(self._exact, batches, strict=True):
+            total.add(batch.start, exact, _floats(changed.run(batch.inputs)))
+        return max((total.relative_power(name) for name in total.signal), default=0.0)
+
+    def corrected(self, changed: Network) -> tuple[Network, float]:
+        """A rounded network, its biases corrected if that is better, and its noise."""
+        other = _corrected(changed, self._samples)
+        before, after = self.noise(changed), self.noise(other)
+        return (other, after) if after < before else (changed, before)
+
+
+def fits(bias: torch.Tensor, scale: torch.Tensor) -> bool:
+    """Whether 32 bits hold a bias at that scale."""
+    return bool((bias.abs() / scale.double()).max() < 2**31 - 1)
+
+
+def _floats(outputs: Mapping[str, Array]) -> dict[str, Array]:
+    return {name: np.atleast_1d(a) for name, a in outputs.items() if a.dtype.kind == "f"}
+
+
+def _corrected(network: Network, samples: Samples) -> Network:
+    result = network.copy()
+    codes: dict[str, Code] = {}
+    for name, error in mean_errors(network, samples).items():
+        code = network.code(name)
+        if code is None:
+            bias = network.tensor(name)
+            result.set_tensor(name, (bias.detach().double() + error).to(bias.dtype))
+        elif isinstance(code, Affine) and code.bits == 32:
+            bias = code.weight.detach() + error
+            if fits(bias, code.scale):
+                codes[name] = Affine(bias, code.scale, bits=32, axis=code.axis)
+    result.set_codes(codes)
+    return result

@@ -15,6 +15,7 @@ from torch.export import Dim, ExportedProgram, ShapesCollection
 
 from tersor.errors import InputError, ModelError
 from tersor.network.example import Feed, batch_of, place_of, tensors_of
+from tersor.network.steps import any_steps
 
 Dynamic = Mapping[str, Mapping[int, str]]
 
@@ -121,7 +122,7 @@ def trace(module: nn.Module, feed: Feed, axes: Sequence[Axis]) -> ExportedProgra
         ModelError: torch.export refuses it; the line and a remedy are named.
     """
     args, kwargs = feed
-    with _explicit(module, kwargs):
+    with _explicit(module, kwargs), any_steps():
         if axes:
             shapes = cast(Any, ShapesCollection)()
             tensors = tensors_of(feed)

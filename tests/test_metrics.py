@@ -66,6 +66,15 @@ def test_the_angle_to_labels_counts_where_there_are_any():
     assert score("cosine", outputs, labels) == pytest.approx([0.6, 1.0])
 
 
+def test_rounding_of_floats_turns_no_vector():
+    rng = np.random.default_rng(0)
+    outputs = {"y": rng.standard_normal((20, 384)).astype(np.float32)}
+    close = outputs["y"] * (1 + 1e-6 * rng.standard_normal((20, 384)))
+    assert score("cosine", outputs, close).tolist() == [1.0] * 20
+    far = outputs["y"] * (1 + 1e-3 * rng.standard_normal((20, 384)))
+    assert score("cosine", outputs, far).max() < 1
+
+
 def test_zeros_are_like_zeros_alone():
     outputs = {"y": np.array([[0.0, 0.0], [0.0, 0.0], [1.0, 0.0]])}
     labels = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]])

@@ -11,6 +11,7 @@ from tersor.export.onnx import to_onnx
 from tersor.methods.quantize.smooth import QuantizeSmooth
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.network.capture import capture
+from tersor.reading import load
 from tersor.testing.networks import encoder, perceptron, samples_for
 
 
@@ -153,3 +154,36 @@ def test_samples_are_needed():
 def test_an_unknown_layer_is_named():
     with pytest.raises(ModelError, match="nobody is not a layer"):
         QuantizeSmooth(keep=("nobody",)).apply(encoder(), sequences())
+
+
+def written_by_us(path):
+    path.write_bytes(to_onnx(encoder()))
+
+
+def written_by_torch(path):
+    batch, tokens = torch.export.Dim("batch"), torch.export.Dim("tokens")
+    torch.onnx.export(
+        encoder().module,
+        (torch.randn(2, 6, 16),),
+        path,
+        dynamo=True,
+        verbose=False,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_shapes=({0: batch, 1: tokens},),
+        external_data=False,
+    )
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch.onnx
+@pytest.mark.parametrize("write", [written_by_us, written_by_torch])
+def test_an_encoder_read_from_onnx_has_the_same_layers_smoothed(write, tmp_path):
+    """There, linear layers are MatMul and Add, and attention is written out."""
+    path = tmp_path / "encoder.onnx"
+    write(path)
+    network = load(path)
+    smoothed = QuantizeSmooth().apply(network, sequences())
+    own = QuantizeSmooth().apply(encoder(), sequences())
+    counts = [sum(note.done for note in each.notes) for each in (smoothed, own)]
+    assert counts == [6, 6]  # query, key, value, dense, up, down
+    assert sqnr_db(encoder().run(FRESH)["y"], smoothed.run(FRESH)["y"]) > 110.0

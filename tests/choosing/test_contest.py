@@ -209,3 +209,24 @@ def test_samples_that_cannot_be_read_are_no_fault_of_an_entry(programs):
     reader = Judge(Reference(NET.run, late), late, None, 100.0, 64)
     with pytest.raises(DataError, match="holds nan in sample 63"):
         hold(programs[0], programs[1], reader, terms())
+
+
+@pytest.mark.usefixtures("times")
+def test_what_is_without_hope_at_a_first_look_takes_no_time_of_the_race(programs, monkeypatch):
+    monkeypatch.setattr(
+        contest, "_look", lambda e, _: 1.0 if e.engine == "reference" else 0.03
+    )
+    outcome = hold(programs[0], programs[1], judge(), terms())
+    slow = [e for e in outcome.entries if e.engine == "reference"]
+    assert {e.timing for e in slow} == {None}
+    assert {e.why_not for e in slow} == {"33x slower than the fastest, at a first look"}
+    assert outcome.winner.engine == "onnxruntime"
+
+
+@pytest.mark.usefixtures("times")
+def test_a_slow_run_that_takes_hardly_any_time_is_raced(programs, monkeypatch):
+    monkeypatch.setattr(
+        contest, "_look", lambda e, _: 0.01 if e.engine == "reference" else 1e-4
+    )
+    outcome = hold(programs[0], programs[1], judge(), terms())
+    assert all(e.timing is not None for e in outcome.entries)

@@ -1,6 +1,7 @@
 """The contest: every form of every candidate on every engine, against the original.
 
-    1. everything that can run is raced for a few rounds
+    1. everything that can run is raced for a few rounds, but for what is many times slower
+       than the fastest at a first look: it would take the time of the others
     2. in the order of speed, candidates are judged on the validation samples and checked
        against the workshop, until a few are found that keep the limit
     3. these are raced again, for long, with the original's fastest entries
@@ -11,6 +12,7 @@
 Nothing but the clock tells which engine and precision is the fastest for a network.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,6 +29,8 @@ _FIRST_ROUNDS = 3
 _LAST_ROUNDS = 20
 _FIRST_SHARE = 0.3  # of the time for racing
 _FINALISTS = 3
+_HOPELESS = 8.0  # times slower than the fastest
+_SLOW_S = 0.02  # a run below that costs no time worth saving
 _NEAR = 1.3  # rivals slower than this times the fastest are not judged
 
 
@@ -106,12 +110,28 @@ def hold(
 
 
 def _first_run(racing: Iterable[Entry], feeds: Mapping[str, Array]) -> None:
-    """Prepare and run each once; those that an engine refuses are out."""
+    """Prepare and run each; those that an engine refuses, and those without hope, are out."""
+    looks: list[tuple[Entry, float]] = []
     for entry in racing:
         try:
             entry.session.run(feeds)
+            looks.append((entry, _look(entry, feeds)))
         except EngineError as error:
             entry.refuse(f"{entry.engine} refused it: {error.problem}")
+    fastest = min((seconds for _, seconds in looks), default=0.0)
+    for entry, seconds in looks:
+        if seconds > max(_HOPELESS * fastest, _SLOW_S):
+            entry.refuse(f"{seconds / fastest:.0f}x slower than the fastest, at a first look")
+
+
+def _look(entry: Entry, feeds: Mapping[str, Array]) -> float:
+    """Seconds of a run, the better of two."""
+    found = []
+    for _ in range(2):
+        start = time.perf_counter()
+        entry.session.run(feeds)
+        found.append(time.perf_counter() - start)
+    return min(found)
 
 
 def _race(racing: Iterable[Entry], terms: Terms, rounds: int, share: float) -> None:

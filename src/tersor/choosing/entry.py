@@ -86,9 +86,11 @@ class Entry:
         self.why_not, self.failed = why, True
 
     def adopt(self) -> None:
-        """Take over what the twin has run."""
+        """Take over what the twin has run, or why it did not."""
         if self.twin is not None:
             self.timing, self.speed = self.twin.timing, self.twin.speed
+            if self.twin.failed and self.twin.why_not is not None:
+                self.refuse(self.twin.why_not)
 
 
 def places(wanted: Sequence[str] | None) -> list[tuple[str, str]]:

@@ -18,11 +18,11 @@ from tersor.data.samples import Samples
 from tersor.network.network import Network
 from tersor.network.quantizer import without_roundings
 from tersor.network.trace import trace, traced
-from tersor.report import document
+from tersor.report import observed
 from tersor.report.picture import thumbnail
 
 
-def operations(outcome: Outcome, feeds: Mapping[str, Array]) -> document.Operations:
+def operations(outcome: Outcome, feeds: Mapping[str, Array]) -> observed.Operations:
     """What the winner's engine runs of the original and of the winner."""
     winner = outcome.winner
     own = [e for e in outcome.entries if e.is_original and e.place == winner.place]
@@ -40,13 +40,13 @@ def _counts(entry: Entry, feeds: Mapping[str, Array]) -> dict[str, dict[str, int
 
 def path(
     original: Network, compressed: Network, winner: Entry, samples: Samples
-) -> document.Path:
+) -> observed.Path:
     """The error's path through the network as the winner runs it."""
     if winner.is_original:
         return {"samples": 0, "points": []}
     if winner.program.expand == "all":
         compressed = without_roundings(compressed)
-    points: list[document.PathPoint] = [
+    points: list[observed.PathPoint] = [
         {
             "name": point.name,
             "kind": point.kind,
@@ -60,13 +60,13 @@ def path(
     return {"samples": traced(original, samples), "points": points}
 
 
-def worst_samples(winner: Entry, samples: Samples) -> list[document.WorstSample]:
+def worst_samples(winner: Entry, samples: Samples) -> list[observed.WorstSample]:
     """The validation samples on which the winner differs most from the original."""
     cases = () if winner.verdict is None else winner.verdict.cases
     return [_worst_sample(case, samples) for case in cases]
 
 
-def _worst_sample(case: Case, samples: Samples) -> document.WorstSample:
+def _worst_sample(case: Case, samples: Samples) -> observed.WorstSample:
     sqnr_db = decibel(1.0, case.ratio)
     return {
         "index": case.index,
@@ -80,7 +80,7 @@ def _worst_sample(case: Case, samples: Samples) -> document.WorstSample:
     }
 
 
-def _answer(given: Answer | None) -> document.Answer | None:
+def _answer(given: Answer | None) -> observed.Answer | None:
     return None if given is None else {"label": given.label, "margin": given.margin}
 
 

@@ -8,17 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tersor.engines.engine import by_precision
-from tersor.report.document import (
-    Answer,
-    Candidate,
-    LayerResult,
-    Operations,
-    PathPoint,
-    Report,
-    Search,
-    Try,
-    WorstSample,
-)
+from tersor.report.document import Candidate, LayerResult, Report, Search, Try
+from tersor.report.observed import Answer, Operations, PathPoint, WorstSample
 from tersor.report.plain import plain
 from tersor.report.units import NOTHING, db_text, percent_text, pp_text
 

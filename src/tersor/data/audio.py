@@ -32,11 +32,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tersor.arrays.mel import frames, log_mel, mel_filters
-from tersor.data.folder import files_of, settings_of
+from tersor.data.folder import files_of, samples_of_files, settings_of
 from tersor.data.samples import Samples
-from tersor.data.stream import Stream
 from tersor.errors import DataError, InputError
-from tersor.machine import default_threads
 
 Array = NDArray[np.generic]
 
@@ -186,16 +184,7 @@ def read_audio(folder: Path) -> Samples:
     """
     how: Hearing = settings_of(folder / TABLE, Hearing, ("input", "rate", "seconds"))
     paths, labels = files_of(folder, {".wav"}, "sounds")
-    stream = Stream(
-        lambda number: {how.input: how.read(paths[number])},
-        len(paths),
-        {how.input: (how.shape, np.dtype(np.float32))},
-        threads=default_threads(),
-    )
-    return Samples(
-        {how.input: cast(Array, stream.column(how.input))},
-        None if labels is None else np.asarray(labels, np.int64),
-    )
+    return samples_of_files(paths, labels, how.input, how.shape, how.read)
 
 
 def _mono(values: Array) -> NDArray[np.float64]:

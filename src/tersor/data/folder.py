@@ -8,12 +8,20 @@ and a table, in TOML, that says how a file becomes an array.
 """
 
 import tomllib
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from tersor.data.samples import Samples
+from tersor.data.stream import Stream
 from tersor.errors import DataError, FileError, InputError
+from tersor.machine import default_threads
+
+Array = NDArray[np.generic]
 
 LABELS = "labels.tsv"
 _LARGEST = 16 << 20  # bytes of a table
@@ -40,6 +48,32 @@ def files_of(
         known = ", ".join(sorted(suffixes))
         raise FileError(folder, f"holds no {what}", f"The files end with {known}.")
     return paths, labels
+
+
+def samples_of_files(
+    paths: Sequence[Path],
+    labels: Sequence[int] | None,
+    name: str,
+    shape: tuple[int, ...],
+    array: Callable[[Path], Array],
+) -> Samples:
+    """One sample per file, made when a batch asks for it.
+
+    Args:
+        paths: The files.
+        labels: A class for each, or None.
+        name: Of the input.
+        shape: Of one sample, float32.
+        array: Makes a sample of a file.
+    """
+    stream = Stream(
+        lambda number: {name: array(paths[number])},
+        len(paths),
+        {name: (shape, np.dtype(np.float32))},
+        threads=default_threads(),
+    )
+    known = None if labels is None else np.asarray(labels, np.int64)
+    return Samples({name: cast(Array, stream.column(name))}, known)
 
 
 def read_toml(path: Path) -> dict[str, Any]:

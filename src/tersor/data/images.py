@@ -23,11 +23,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor.data.folder import files_of, settings_of
+from tersor.data.folder import files_of, samples_of_files, settings_of
 from tersor.data.samples import Samples
-from tersor.data.stream import Stream
 from tersor.errors import DataError, InputError
-from tersor.machine import default_threads
 
 Array = NDArray[np.generic]
 
@@ -140,13 +138,4 @@ def read_images(folder: Path) -> Samples:
     """
     how: Preprocessing = settings_of(folder / TABLE, Preprocessing, ("input", "size"))
     paths, labels = files_of(folder, _SUFFIXES, "images")
-    stream = Stream(
-        lambda number: {how.input: how.array(paths[number])},
-        len(paths),
-        {how.input: (how.shape, np.dtype(np.float32))},
-        threads=default_threads(),
-    )
-    return Samples(
-        {how.input: cast(Array, stream.column(how.input))},
-        None if labels is None else np.asarray(labels, np.int64),
-    )
+    return samples_of_files(paths, labels, how.input, how.shape, how.array)

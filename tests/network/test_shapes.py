@@ -1,3 +1,4 @@
+import math
 import operator
 
 import pytest
@@ -10,8 +11,8 @@ from tersor.errors import UnsupportedError
 from tersor.network.capture import capture
 from tersor.network.network import Network, Port
 from tersor.network.quantizer import ActivationQuantizer
-from tersor.network.shapes import shapes, values
-from tersor.testing.networks import convolutional, samples_for
+from tersor.network.shapes import batch_size_for, shapes, values
+from tersor.testing.networks import convolutional, perceptron, samples_for
 
 aten = torch.ops.aten
 
@@ -114,3 +115,11 @@ def test_an_unknown_module_is_named():
     network = Network(fx.GraphModule(root, graph), (port,), (port,))
     with pytest.raises(UnsupportedError, match="modules of type ReLU are not known"):
         shapes(network)
+
+
+def test_as_many_samples_run_at_once_as_the_values_of_a_batch_may_hold():
+    network = perceptron()
+    each = sum(math.prod(shape) for shape, _ in shapes(network).values())
+    assert batch_size_for(network, 10 * each, 64) == 10
+    assert batch_size_for(network, 1000 * each, 64) == 64
+    assert batch_size_for(network, 1, 64) == 1

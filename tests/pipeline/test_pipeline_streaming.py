@@ -8,7 +8,6 @@ from tersor.data.split import split
 from tersor.data.stream import Stream
 from tersor.errors import DataError
 from tersor.pipeline import Options, compress
-from tersor.pipeline.preparing import BATCH
 from tersor.testing import networks
 
 QUICK = Options(seconds=0.3, threads=1, engines=("onnxruntime",))
@@ -37,7 +36,7 @@ def test_the_trip_never_asks_for_more_than_a_batch():
     stream = Recorded()
     samples = Samples({"x": stream.column("x")}, note="made for a test")
     result = compress(NET, samples, recipe="w8a8", options=QUICK)
-    assert max(stream.asked) <= BATCH
+    assert max(stream.asked) <= 64
     assert result.report["data"]["calibration"] == 100
 
 

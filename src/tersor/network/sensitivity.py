@@ -22,9 +22,8 @@ import torch
 from torch import fx
 
 from tersor.data.samples import Samples
-from tersor.errors import UnsupportedError
 from tersor.network.network import Network
-from tersor.network.shapes import shapes
+from tersor.network.shapes import batch_size_for
 
 _ELEMENTS = 1 << 23  # of all values of a batch together, which the backward pass needs
 _MOST = 16
@@ -50,7 +49,7 @@ def layer_noise(
     power = np.zeros(len(exact.outputs))
     tape = _Tape(exact, rounded, taken)
     signs = torch.Generator().manual_seed(0)
-    for batch in samples.batches(exact.fixed_batch or _batch_size(exact)):
+    for batch in samples.batches(batch_size_for(exact, _ELEMENTS, _MOST)):
         outputs = tape.record(exact.tensors(batch.inputs))
         for index, output in enumerate(outputs):
             if not (output.is_floating_point() and output.requires_grad):
@@ -64,15 +63,6 @@ def layer_noise(
     if not seen.any():
         return {}
     return {name: float((totals[name][seen] / power[seen]).max()) for name in taken}
-
-
-def _batch_size(network: Network) -> int:
-    try:
-        found = shapes(network)
-    except UnsupportedError:
-        return 1
-    elements = sum(int(np.prod(shape)) for shape, _ in found.values())
-    return max(1, min(_MOST, _ELEMENTS // max(1, elements)))
 
 
 class _Tape(fx.Interpreter):

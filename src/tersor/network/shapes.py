@@ -4,6 +4,7 @@ The graph runs on tensors without content (torch's "meta" device), with every di
 may vary set to one size. Views of one tensor share one storage there too.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -34,6 +35,24 @@ def shapes(network: Network, size: int = 1) -> dict[str, tuple[Shape, torch.dtyp
         for name, value in values(network, size).items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def batch_size_for(network: Network, elements: int, most: int) -> int:
+    """How many samples may run at once: the network's own size, if it has one.
+
+    Args:
+        network: Any network.
+        elements: Numbers that all values of a batch together may hold.
+        most: No more than so many.
+    """
+    if network.fixed_batch is not None:
+        return network.fixed_batch
+    try:
+        found = shapes(network)
+    except UnsupportedError:
+        return 1
+    each = sum(math.prod(shape) for shape, _ in found.values())
+    return max(1, min(most, elements // max(1, each)))
 
 
 def values(network: Network, size: int = 1) -> dict[str, Any]:

@@ -18,10 +18,12 @@ from tersor.export.onnx import to_onnx
 from tersor.network.check import check
 from tersor.network.modes import set_training
 from tersor.network.network import Network
+from tersor.network.shapes import batch_size_for
 from tersor.reading import Loaded, read
 from tersor.verify import Agreement, compare_engine
 
-BATCH = 64  # samples at once, where accuracy is measured
+_BATCH = 64  # samples at once, where accuracy is measured, and
+_ELEMENTS = 1 << 26  # the numbers that all their values together may hold
 _DEPENDABLE = ("onnxruntime", "openvino", "reference")
 
 
@@ -36,6 +38,7 @@ class Original:
         engine: Which engine `run` runs on.
         run: The ONNX file on that engine.
         agreement: How close it is to the workshop.
+        batch_size: How many samples run at once where models are compared.
     """
 
     network: Network
@@ -44,6 +47,7 @@ class Original:
     engine: str
     run: Run
     agreement: Agreement
+    batch_size: int
 
 
 def load(model: Network | Loaded | str | Path) -> Loaded:
@@ -94,11 +98,11 @@ def original_of(loaded: Loaded, samples: Samples, threads: int) -> Original:
     """
     network = loaded.network
     onnx = loaded.onnx if loaded.onnx is not None else to_onnx(network)
-    batch_size = network.fixed_batch or BATCH
+    batch_size = batch_size_for(network, _ELEMENTS, _BATCH)
     few = few_of(samples, batch_size)
     engine, run = _runner(onnx, few.take(0, batch_size), threads)
     agreement = compare_engine(network.run, run, few, batch_size=batch_size)
-    return Original(network, onnx, loaded.name, engine, run, agreement)
+    return Original(network, onnx, loaded.name, engine, run, agreement, batch_size)
 
 
 def _runner(onnx: bytes, samples: Samples, threads: int) -> tuple[str, Run]:

@@ -33,7 +33,7 @@ from tersor.network.layers import layers
 from tersor.network.network import Network
 from tersor.pipeline import preparing
 from tersor.pipeline.options import Options
-from tersor.pipeline.preparing import BATCH, Original
+from tersor.pipeline.preparing import Original
 from tersor.pipeline.publishing import Findings, publish
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
@@ -205,7 +205,7 @@ class _Work:
         return list(found.values())
 
     def _judge(self, original: Original, parts: Split) -> Judge:
-        size = original.network.fixed_batch or BATCH
+        size = original.batch_size
         reference = Reference(original.run, parts.validation, batch_size=size)
         limit_pp = self._limit_pp(parts.validation)
         return Judge(reference, parts.validation, self.metric, limit_pp, size)

@@ -17,6 +17,7 @@ failed; `make clean` forgets it.
 
 import argparse
 import json
+import shlex
 import shutil
 import sys
 import traceback
@@ -151,7 +152,7 @@ def _row(one: Done, subject: Subject, speed: dict[str, Any]) -> records.Row:
         **facts,
         "speed": speed,
         "machine": machine.describe(),
-        "command": f"python -m benchmarks.ptq --network {subject.name}",
+        "command": shlex.join(["python", "-m", "benchmarks.ptq", *sys.argv[1:]]),
     }
     if "file_bytes" in facts:
         row["smaller"] = original_bytes / facts["file_bytes"]

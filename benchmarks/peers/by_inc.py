@@ -1,8 +1,9 @@
-"""Intel Neural Compressor for ONNX (onnx-neural-compressor), static, per-channel weights.
+"""Intel Neural Compressor for ONNX (onnx-neural-compressor), per-channel weights.
 
 qoperator    integer operators, its default format
 qdq          QuantizeLinear and DequantizeLinear
 smooth       "qdq" after SmoothQuant, which it recommends for transformers
+dynamic      ranges of activations found while running
 """
 
 from collections.abc import Iterator
@@ -12,8 +13,8 @@ from benchmarks.peers.job import Array, Job
 
 SETTINGS = {
     "image": ("qoperator", "qdq"),
-    "text": ("qoperator", "qdq", "smooth"),
-    "audio": ("qoperator", "qdq"),
+    "text": ("dynamic", "qoperator", "qdq", "smooth"),
+    "audio": ("dynamic", "qoperator", "qdq"),
 }
 
 
@@ -29,13 +30,16 @@ def quantize(job: Job) -> None:
 
     smooth: dict[str, Any] = {"SmoothQuant": True} if job.setting == "smooth" else {}
     qoperator = job.setting == "qoperator"
-    settings = config.StaticQuantConfig(
-        calibration_data_reader=_reader(job),
-        quant_format=QuantFormat.QOperator if qoperator else QuantFormat.QDQ,
-        per_channel=True,
-        calibration_sampling_size=sum(1 for _ in job.feeds()),
-        extra_options=smooth,
-    )
+    if job.setting == "dynamic":
+        settings = config.DynamicQuantConfig(per_channel=True)
+    else:
+        settings = config.StaticQuantConfig(
+            calibration_data_reader=_reader(job),
+            quant_format=QuantFormat.QOperator if qoperator else QuantFormat.QDQ,
+            per_channel=True,
+            calibration_sampling_size=sum(1 for _ in job.feeds()),
+            extra_options=smooth,
+        )
     target = job.into("model.onnx")
     quantize(str(job.model), str(target), settings)
     model = onnx.load(target)  # it leaves large tensors in a file beside

@@ -1,13 +1,13 @@
 """Tersor itself, in its own environment.
 
-quantize    the recipe w8a8 alone: read, quantize, write model.onnx and model.tsr
+quantize    the first candidate of the default recipe for this kind of network, alone: read,
+            quantize, write model.onnx and model.tsr
 compress    everything: the default recipe with its races, checks and reports
 """
 
 from benchmarks.peers.job import KINDS, Job
 
 SETTINGS = dict.fromkeys(KINDS, ("quantize", "compress"))
-_RECIPE = "w8a8"
 
 
 def load() -> None:
@@ -24,13 +24,14 @@ def quantize(job: Job) -> None:
 def _quantize(job: Job) -> None:
     from tersor.data.samples import Samples
     from tersor.export.onnx import to_onnx
+    from tersor.network.kind import kind_of
     from tersor.plan.recipe import load_recipe
     from tersor.reading import read
     from tersor.store.model import save_model
 
     network, samples = read(job.model).network, Samples(job.calibration())
-    (candidate,) = load_recipe(_RECIPE).candidates
-    for step in candidate.steps:
+    recipe = load_recipe("fast").fitting(kind_of(network).name)
+    for step in recipe.candidates[0].steps:
         network = step.build().apply(network, samples)
     onnx = to_onnx(network)
     job.into("model.onnx").write_bytes(onnx)

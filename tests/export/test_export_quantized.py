@@ -169,6 +169,23 @@ def test_integers_of_a_matmul_are_stored_transposed(axis, run_onnx):
     np.testing.assert_array_equal(run_onnx(network.data, {"x": x})["y"], want)
 
 
+@pytest.mark.parametrize("rows", [(), (2,)], ids=["gemm", "matmul_and_add"])
+def test_a_bias_is_stored_in_floats_where_a_node_of_its_own_adds_it(rows, run_onnx):
+    def write(graph, x):
+        parts = (graph.call_module("weight"), graph.call_module("bias"))
+        return graph.call_function(aten.linear.default, (x, *parts))
+
+    bias = Affine.from_codes(codes(5, high=999), powers(5) / 32, bits=32, axis=0)
+    network = built(write, ("n", *rows, 8), ("n", *rows, 5), weight=affine(5, 8), bias=bias)
+    if rows:
+        np.testing.assert_array_equal(network.arrays["bias"], bias.decode().detach().numpy())
+    else:
+        assert network.arrays["bias.codes"].dtype == np.int32
+    x = images(3, *rows, 8)
+    want = network.network.run({"x": x})["y"]
+    np.testing.assert_array_equal(run_onnx(network.data, {"x": x})["y"], want)
+
+
 def test_integers_with_two_readers_are_transposed_by_a_node(run_onnx):
     def write(graph, x):
         y = linear(graph, x)

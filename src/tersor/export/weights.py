@@ -54,7 +54,7 @@ class Weights:
         if name not in self._users:
             return None
         held, order = self._find(self._path[name]), w.gates.get(name)
-        if isinstance(held, Code):
+        if isinstance(held, Code) and name not in w.floats:
             form = held.to_onnx(name)
             if order is not None:
                 return _gates_form(form, order)

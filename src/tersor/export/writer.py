@@ -85,6 +85,7 @@ class Writer:
     Attributes:
         nodes: What was written so far, in order of execution.
         transposed: Weights to be stored with rows and columns exchanged.
+        floats: Weights to be stored as the floats that they stand for.
         gates: Weights of recurrent layers to be stored as ONNX has them, and the order of
             the gates there.
     """
@@ -92,6 +93,7 @@ class Writer:
     def __init__(self, taken: Iterable[str]) -> None:
         self.nodes: list[Node] = []
         self.transposed: set[str] = set()
+        self.floats: set[str] = set()
         self.gates: dict[str, tuple[int, ...]] = {}
         self._taken = set(taken)
         self._scope, self._start = "graph", 0

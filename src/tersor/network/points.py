@@ -13,6 +13,8 @@ float     everything else: normalization, softmax, gelu. Engines run it in float
 
 Walking backwards, every compute wants its input rounded; what a carrier passes on, and what
 a join makes, is wanted from them in turn. Values that meet in a carrier share one range.
+What a float kernel makes is rounded as late as possible, behind carriers that only give it
+another shape or order: engines move floats faster, or let the float kernel do it.
 A value that an integer kernel makes is read rounded by all, except by the network's output:
 the kernel writes integers only. A value that a float kernel makes is there in floats anyway,
 and is read rounded by integer kernels only: the residual sum behind a normalization keeps its
@@ -32,24 +34,26 @@ _JOINS = {
     "aten.adaptive_avg_pool2d.default",
     "aten.mean.dim",
 }
-_CARRIERS = {
-    "aten.cat.default",
+_VIEWS = {
     "aten.clone.default",
-    "aten.constant_pad_nd.default",
     "aten.contiguous.default",
     "aten.dropout.default",
     "aten.flatten.using_ints",
-    "aten.max_pool1d.default",
-    "aten.max_pool2d.default",
-    "aten.pad.default",
     "aten.permute.default",
     "aten.reshape.default",
-    "aten.slice.Tensor",
     "aten.squeeze.dim",
     "aten.squeeze.dims",
     "aten.transpose.int",
     "aten.unsqueeze.default",
     "aten.view.default",
+}
+_CARRIERS = _VIEWS | {
+    "aten.cat.default",
+    "aten.constant_pad_nd.default",
+    "aten.max_pool1d.default",
+    "aten.max_pool2d.default",
+    "aten.pad.default",
+    "aten.slice.Tensor",
 }
 FUSED = {"aten.relu.default", "aten.clamp.default", "aten.hardtanh.default"}
 
@@ -88,7 +92,7 @@ def points(graph: fx.Graph, layers: list[Layer]) -> Points:
         if node.name in compute:
             values = [input_of(node)]
         elif (operation(node) in _JOINS and _is_wanted(node, wanted)) or (
-            _is_carrier(node) and node in wanted
+            _is_carrier(node) and node in wanted and not _shows_floats(node, compute)
         ):
             values = list(_activations(node))
         else:
@@ -141,6 +145,16 @@ def _is_carrier(node: fx.Node) -> bool:
     if name == "aten.constant_pad_nd.default":
         return not (node.args[2] if len(node.args) > 2 else 0)
     return True
+
+
+def _shows_floats(node: fx.Node, compute: set[str]) -> bool:
+    """Whether a carrier gives what a float kernel makes another shape or order."""
+    if operation(node) not in _VIEWS:
+        return False
+    while operation(node) in _VIEWS | FUSED:
+        node = node.all_input_nodes[0]
+    no_float = node.name in compute or operation(node) in _JOINS | _CARRIERS
+    return node.op == "call_function" and not no_float
 
 
 def _grouped(nodes: list[fx.Node]) -> Points:

@@ -18,7 +18,10 @@ def transposed(w: Writer, matrix: Value) -> str:
 
 
 def linear(w: Writer, call: Call) -> str:
-    """X (..., I) times weight (O, I) transposed, plus bias (O): (..., O)."""
+    """X (..., I) times weight (O, I) transposed, plus bias (O): (..., O).
+
+    A bias that is added by a node of its own is a float in all engines: it is stored as one.
+    """
     x, weight, bias = call.x, call.value("weight"), call.maybe("bias")
     if x.rank == 2 and weight.rank == 2:
         rest = [bias.name] if bias else []
@@ -27,7 +30,11 @@ def linear(w: Writer, call: Call) -> str:
         product = w.node("MatMul", x.name, weight.name)
     else:
         product = w.node("MatMul", x.name, transposed(w, weight))
-    return w.node("Add", product, bias.name) if bias else product
+    if bias is None:
+        return product
+    if bias.weight is not None and bias.users == 1:
+        w.floats.add(bias.weight)
+    return w.node("Add", product, bias.name)
 
 
 def matmul(w: Writer, call: Call) -> str:

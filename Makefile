@@ -1,14 +1,16 @@
-# make setup | test | fuzz | lint | demo      Everything lands in .venv; nothing else is touched.
+# make setup | test | fuzz | sanitize | lint | demo      Everything lands in .venv; nothing else is touched.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 MODELS := $(VENV)/.models
+NATIVE := $(wildcard src/tersor/kernels/native/*)
+CHECKED := build/sanitize
 
-.PHONY: setup models fuzz bench test lint format demo clean
+.PHONY: setup models fuzz sanitize bench test lint format demo clean
 setup: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt CMakeLists.txt $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint constraints.txt --editable '.[openvino,export,demo,images,text,dev]'
@@ -35,6 +37,18 @@ format: setup
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --minutes 10
+
+$(CHECKED)/.installed: $(STAMP) $(NATIVE)  # the package, its kernels checked at every step
+	rm -rf $(CHECKED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps \
+		--target $(CHECKED) --config-settings=build-dir=build/sanitize-cmake \
+		--config-settings=cmake.define.TERSOR_SANITIZE=ON .
+	touch $@
+
+sanitize: $(CHECKED)/.installed
+	LD_PRELOAD="$$(c++ -print-file-name=libasan.so) $$(c++ -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc TERSOR_KERNELS=portable \
+		$(BIN)/python -m pytest --override-ini=pythonpath=$(CHECKED) -q tests/kernels
 
 bench: setup models
 	$(BIN)/python -m benchmarks.environments

@@ -28,7 +28,8 @@ CONTRACT = {  # folders of parts, and the one module that the parts may share
     "engines": "tersor.engines.engine",
 }
 WITHOUT_TORCH = {  # rooms that must not load torch when they are imported
-    *("errors", "arrays", "machine", "codecs", "data", "store", "engines", "runtime"),
+    *("errors", "arrays", "kernels", "machine", "codecs", "data", "store", "engines"),
+    "runtime",
     *("metrics", "verify", "measure", "report", "plan", "bench", "demo", "cli"),
     *("evaluation", "modelfile"),
 }

@@ -4,6 +4,7 @@ import pytest
 
 from tersor import engines, methods
 from tersor.export.onnx import to_onnx
+from tersor.kernels import choose
 from tersor.machine import describe
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.network import cost
@@ -76,6 +77,17 @@ def test_info_tells_machine_engines_and_recipes(tersor):
     assert document["machine"] == describe()
     assert [engine["name"] for engine in document["engines"]] == engines.names()
     assert document["recipes"] == recipes()
+
+
+def test_info_tells_which_kernels_are_used_and_why(tersor, monkeypatch):
+    made = choose.Choice("reference", "the native kernels were not built", ("reference",))
+    monkeypatch.setattr(choose, "choice", lambda: made)
+    assert "kernels       reference: the native kernels were not built\n" in tersor("info").out
+    assert tersor("info", "--json").document["kernels"] == {
+        "name": "reference",
+        "why": "the native kernels were not built",
+        "available": ["reference"],
+    }
 
 
 def test_info_says_what_is_not_installed(tersor, monkeypatch):

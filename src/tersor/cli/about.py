@@ -1,7 +1,7 @@
 """`tersor inspect`, `tersor methods`, `tersor info`: what there is."""
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import MISSING, Field, asdict, fields
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -138,6 +138,7 @@ def info() -> Answer:
     """Show version, machine, engines and named recipes."""
     from importlib import metadata
 
+    from tersor.kernels.choose import choice
     from tersor.machine import describe, isa_flags, pairs_saturate
     from tersor.plan.recipe import describe as recipes
 
@@ -145,6 +146,7 @@ def info() -> Answer:
         "version": metadata.version("tersor"),
         "machine": describe(),
         "pairs_saturate": pairs_saturate(isa_flags()),
+        "kernels": asdict(choice()),
         "engines": _engines(),
         "recipes": recipes(),
     }
@@ -184,6 +186,7 @@ def _show_info(document: Mapping[str, Any], console: "Console") -> None:
                 "int8",
                 _SATURATING if document["pairs_saturate"] else "sums of products are exact",
             ),
+            ("kernels", "{name}: {why}".format(**document["kernels"])),
             ("memory", memory),
             ("system", f"{machine['system']}, Python {machine['python']}"),
         ],

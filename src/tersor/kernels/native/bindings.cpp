@@ -1,0 +1,205 @@
+// What Python sees. Shapes and ranges are checked here, so that no call can do harm;
+// whether bytes are well formed, the kernels say. Python's lock is free meanwhile.
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+#include <array>
+#include <numeric>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace nb = nanobind;
+using namespace tersor;
+
+namespace {
+
+constexpr int interface = 1;  // as in choose.py: whoever changes a signature changes both
+
+template <typename T>
+using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+template <typename T>
+using In = nb::ndarray<const T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Bytes = In<std::uint8_t>;
+using Target = Out<std::uint8_t>;
+using Free = nb::call_guard<nb::gil_scoped_release>;
+
+void require(bool condition, const char* what) {
+  if (!condition) throw std::invalid_argument(what);
+}
+
+bool supported(int level) {
+#ifdef TERSOR_X86
+  if (level == static_cast<int>(Level::avx2)) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+  }
+  if (level == static_cast<int>(Level::avx512)) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("popcnt");
+  }
+#endif
+  return level == static_cast<int>(Level::portable);
+}
+
+std::vector<std::string> levels() {
+  std::vector<std::string> found;
+  const std::array<const char*, 3> names{"portable", "avx2", "avx512"};
+  for (int level = 0; level < 3; ++level) {
+    if (supported(level)) found.emplace_back(names[static_cast<std::size_t>(level)]);
+  }
+  return found;
+}
+
+void check_model(const In<std::uint32_t>& frequencies, unsigned bits, std::size_t lanes) {
+  require(bits >= least_bits && bits <= most_bits, "bits");
+  require(lanes >= 1 && lanes <= most_lanes && std::has_single_bit(lanes), "lanes");
+  require(frequencies.size() == 256, "frequencies");
+  const auto* begin = frequencies.data();
+  const auto sum = std::accumulate(begin, begin + 256, std::uint64_t{0});
+  require(sum == std::uint64_t{1} << bits, "sum of frequencies");
+}
+
+void check_codes(const Bytes& lengths) {
+  require(lengths.size() == 256, "lengths");
+  std::uint32_t used = 0;
+  for (std::size_t s = 0; s < 256; ++s) {
+    require(lengths.data()[s] <= most_code_bits, "length");
+    if (lengths.data()[s] != 0) used += 1u << (most_code_bits - lengths.data()[s]);
+  }
+  require(used <= 1u << most_code_bits, "sum of codes");
+}
+
+void bind_rans(nb::module_& m) {
+  m.def(
+      "rans_encode",
+      [](Bytes symbols, In<std::uint32_t> frequencies, unsigned bits, Out<std::uint32_t> states,
+         Out<std::uint16_t> words) {
+        check_model(frequencies, bits, states.size());
+        require(words.size() == symbols.size(), "words");
+        return rans_encode(symbols.data(), symbols.size(), frequencies.data(), bits,
+                           static_cast<unsigned>(states.size()), states.data(), words.data());
+      },
+      Free());
+  m.def(
+      "rans_decode",
+      [](Bytes words, Out<std::uint32_t> states, In<std::uint32_t> frequencies, unsigned bits,
+         Target out, int level) {
+        check_model(frequencies, bits, states.size());
+        require(words.size() % 2 == 0, "words");
+        require(supported(level), "level");
+        return rans_decode(words.data(), words.size() / 2, states.data(),
+                           static_cast<unsigned>(states.size()), frequencies.data(), bits,
+                           out.data(), out.size(), static_cast<Level>(level));
+      },
+      Free());
+}
+
+void bind_huffman(nb::module_& m) {
+  m.def(
+      "huffman_encode",
+      [](Bytes symbols, Bytes lengths, Target out) {
+        check_codes(lengths);
+        require(out.size() >= (symbols.size() * most_code_bits + 7) / 8 + 8, "out");
+        return huffman_encode(symbols.data(), symbols.size(), lengths.data(), out.data());
+      },
+      Free());
+  m.def(
+      "huffman_decode",
+      [](Bytes bytes, Bytes lengths, Target out) {
+        check_codes(lengths);
+        return huffman_decode(bytes.data(), bytes.size(), lengths.data(), out.data(), out.size());
+      },
+      Free());
+}
+
+void bind_planes(nb::module_& m) {
+  const auto check = [](std::size_t from, std::size_t to, unsigned width) {
+    require(width <= 8 && std::has_single_bit(width), "width");
+    require(from == to && from % width == 0, "size");
+  };
+  m.def(
+      "split_planes",
+      [check](Bytes data, unsigned width, bool rotate, Target planes) {
+        check(data.size(), planes.size(), width);
+        split_planes(data.data(), data.size() / width, width, rotate, planes.data());
+      },
+      Free());
+  m.def(
+      "join_planes",
+      [check](Bytes planes, unsigned width, bool rotate, Target data) {
+        check(planes.size(), data.size(), width);
+        join_planes(planes.data(), data.size() / width, width, rotate, data.data());
+      },
+      Free());
+}
+
+void bind_small(nb::module_& m) {
+  m.def(
+      "histogram8",
+      [](Bytes data, Out<std::uint64_t> counts) {
+        require(counts.size() == 256, "counts");
+        histogram(data.data(), data.size(), counts.data());
+      },
+      Free());
+  m.def(
+      "histogram16",
+      [](In<std::uint16_t> data, Out<std::uint64_t> counts) {
+        require(counts.size() == 65536, "counts");
+        histogram(data.data(), data.size(), counts.data());
+      },
+      Free());
+  m.def(
+      "pack_bits",
+      [](In<std::uint16_t> codes, unsigned bits, Target packed) {
+        require(bits >= 1 && bits <= 16, "bits");
+        require(packed.size() == (codes.size() * bits + 7) / 8, "packed");
+        const auto* end = codes.data() + codes.size();
+        const auto fits = [bits](std::uint16_t code) { return code >> bits == 0; };
+        require(std::all_of(codes.data(), end, fits), "codes");
+        pack_bits(codes.data(), codes.size(), bits, packed.data());
+      },
+      Free());
+  m.def(
+      "unpack_bits",
+      [](Bytes packed, unsigned bits, Out<std::uint16_t> codes) {
+        require(bits >= 1 && bits <= 16, "bits");
+        require(packed.size() == (codes.size() * bits + 7) / 8, "packed");
+        unpack_bits(packed.data(), codes.size(), bits, codes.data());
+      },
+      Free());
+  m.def(
+      "find_gaps",
+      [](Bytes data, Target gaps, Target values) {
+        require(gaps.size() >= data.size() + data.size() / 255 + 1, "gaps");
+        require(values.size() >= data.size(), "values");
+        const Counts counts = find_gaps(data.data(), data.size(), gaps.data(), values.data());
+        return std::pair(counts.gaps, counts.values);
+      },
+      Free());
+  m.def(
+      "fill_gaps",
+      [](Bytes gaps, Bytes values, Target data) {
+        return fill_gaps(gaps.data(), gaps.size(), values.data(), values.size(), data.data(),
+                         data.size());
+      },
+      Free());
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.attr("INTERFACE") = interface;
+  m.def("levels", &levels);
+  bind_rans(m);
+  bind_huffman(m);
+  bind_planes(m);
+  bind_small(m);
+}

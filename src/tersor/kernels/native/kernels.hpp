@@ -1,0 +1,84 @@
+// The native kernels. Each is defined by its numpy twin in ../reference.py, and equal to it bit by bit.
+//
+// No kernel allocates more than tables of fixed size, throws, keeps state or looks at a byte outside
+// of what it was given, whatever the bytes say. Callers keep the preconditions named here.
+
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+static_assert(std::endian::native == std::endian::little, "words are stored little-endian");
+
+namespace tersor {
+
+// Which instructions a kernel may use. The caller has checked that the processor has them.
+enum class Level { portable = 0, avx2 = 1, avx512 = 2 };
+
+// histogram.cpp: counts has 256 (65536) elements, which are overwritten.
+void histogram(const std::uint8_t* data, std::size_t n, std::uint64_t* counts);
+void histogram(const std::uint16_t* data, std::size_t n, std::uint64_t* counts);
+
+// bits.cpp: 1 <= bits <= 16; packed has (n * bits + 7) / 8 bytes; codes < 2^bits.
+void pack_bits(const std::uint16_t* codes, std::size_t n, unsigned bits, std::uint8_t* packed);
+void unpack_bits(const std::uint8_t* packed, std::size_t n, unsigned bits, std::uint16_t* codes);
+
+// planes.cpp: n elements of width 1, 2, 4 or 8 bytes; planes has n * width bytes, highest plane first.
+void split_planes(const std::uint8_t* data, std::size_t n, unsigned width, bool rotate,
+                  std::uint8_t* planes);
+void join_planes(const std::uint8_t* planes, std::size_t n, unsigned width, bool rotate,
+                 std::uint8_t* data);
+
+// gaps.cpp: gaps has room for n + n / 255 + 1 bytes, values for n. Returns both counts.
+struct Counts {
+  std::size_t gaps, values;
+};
+Counts find_gaps(const std::uint8_t* data, std::size_t n, std::uint8_t* gaps, std::uint8_t* values);
+// False if gaps and values do not fill exactly n bytes.
+bool fill_gaps(const std::uint8_t* gaps, std::size_t n_gaps, const std::uint8_t* values,
+               std::size_t n_values, std::uint8_t* data, std::size_t n);
+
+// rans.cpp: frequencies sum to 2^bits, 12 <= bits <= 15; lanes is a power of two up to 64.
+constexpr unsigned least_bits = 12, most_bits = 15, most_lanes = 64;
+constexpr std::uint32_t lowest_state = 1u << 16;
+
+// Writes words backwards from words[n] and returns where they start; -1 if a symbol has frequency 0.
+std::ptrdiff_t rans_encode(const std::uint8_t* symbols, std::size_t n,
+                           const std::uint32_t* frequencies, unsigned bits, unsigned lanes,
+                           std::uint32_t* states, std::uint16_t* words);
+
+// One entry for each of the 2^bits slots. Up to 12 bits everything is in one word:
+// symbol | slot - start << 8 | frequency - 1 << 20. Above: slot - start | frequency - 1 << 16.
+struct RansTable {
+  std::uint32_t entries[1u << most_bits];
+  std::uint8_t symbols[(1u << most_bits) + 4];  // above 12 bits; may be read 4 bytes at a time
+  unsigned bits;
+};
+
+struct RansInput {
+  const std::uint8_t* words;  // little-endian words of 16 bits, at any address
+  std::size_t count, at;
+};
+
+// Whole rounds of `lanes` symbols while words last for one more; returns the symbols written.
+using RansRounds = std::size_t (*)(const RansTable&, RansInput&, std::uint32_t* states,
+                                   std::uint8_t* out, std::size_t n);
+RansRounds rans_rounds_avx2(unsigned lanes, bool wide);    // null if there is none
+RansRounds rans_rounds_avx512(unsigned lanes, bool wide);  // null if there is none
+
+// False if words and states are not what the encoder writes for some n symbols.
+bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states,
+                 unsigned lanes, const std::uint32_t* frequencies, unsigned bits,
+                 std::uint8_t* out, std::size_t n, Level level);
+
+// huffman.cpp: canonical codes of 1 .. 12 bits, the earlier bit of a code in the lower bit.
+constexpr unsigned most_code_bits = 12;
+// bytes has room for (n * 12 + 7) / 8 + 8; returns the bytes used; -1 if a symbol has no code.
+std::ptrdiff_t huffman_encode(const std::uint8_t* symbols, std::size_t n,
+                              const std::uint8_t* lengths, std::uint8_t* bytes);
+// False if the bytes are not what the encoder writes for some n symbols.
+bool huffman_decode(const std::uint8_t* bytes, std::size_t n_bytes, const std::uint8_t* lengths,
+                    std::uint8_t* out, std::size_t n);
+
+}  // namespace tersor

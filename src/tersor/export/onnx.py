@@ -17,6 +17,7 @@ from tersor.errors import ModelError, UnsupportedError
 from tersor.export import by_torch
 from tersor.export.call import Call, Size, Value
 from tersor.export.operators import OPERATORS
+from tersor.export.padding import fold_padding
 from tersor.export.probe import Probe, op_name, probe
 from tersor.export.rows import gather_codes
 from tersor.export.weights import Weights
@@ -142,6 +143,7 @@ class _Export:
 
     def _finish(self) -> bytes:
         w, network = self._writer, self._network
+        fold_padding(w)
         w.prune(p.name for p in network.outputs)
         gather_codes(w, lambda name: self._weights.form(name, w))
         w.expand(lambda name: self._weights.form(name, w))

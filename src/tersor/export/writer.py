@@ -152,6 +152,10 @@ class Writer:
             self._constants[key] = name
         return self._constants[key]
 
+    def constant_at(self, name: str) -> Array | None:
+        """The stored constant of that name; None if it is computed, or not there yet."""
+        return self._initializers.get(name)
+
     def initializer(self, name: str, array: Array) -> str:
         """Store an array under exactly this name; the same name again changes nothing."""
         self._taken.add(name)

@@ -127,6 +127,19 @@ def test_openvino_keeps_only_the_last_few_shapes():
 # Reading the ends of a model, and refusing in few words.
 
 
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino"])
+def test_arrays_of_any_layout_are_read_alike(name):
+    session = engines.find(name).prepare(onnx_models.perceptron(), threads=1)
+    plain = engine_suite.table(4)["x"]
+    fixed = np.frombuffer(plain.tobytes(), plain.dtype).reshape(plain.shape)
+    wide = np.repeat(plain, 2, axis=1)[:, ::2]
+    assert not fixed.flags.writeable
+    assert not wide.flags.c_contiguous
+    wanted = session.run({"x": plain})["y"]
+    for array in (fixed, wide, np.asfortranarray(plain)):
+        np.testing.assert_array_equal(session.run({"x": array})["y"], wanted)
+
+
 def test_ends_are_those_of_the_file_in_its_order():
     ends = ends_of("any", onnx_models.several_ends())
     assert ends.inputs == (

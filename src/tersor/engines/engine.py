@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from typing import Any, ClassVar, Protocol
 
@@ -115,13 +116,20 @@ class End:
         """What is wrong with `array` as this input, and what to do; None if it fits."""
         if not isinstance(array, np.ndarray):
             return f"is a {type(array).__name__}, not an array", "Give numpy arrays"
-        if array.dtype.name != self.dtype:
+        found = _name_of(array.dtype)
+        if found != self.dtype:
             remedy = f"Convert it on purpose, as in x.astype({self.dtype!r})"
-            return f"is {array.dtype.name} where {self.dtype} belongs", remedy
+            return f"is {found} where {self.dtype} belongs", remedy
         if self.shape is None or _fits(array.shape, self.shape):
             return None
         wanted = ", ".join(str(size) if size != "" else "any" for size in self.shape)
         return f"has shape {array.shape} where ({wanted}) belongs", "Reshape or resize it"
+
+
+@cache
+def _name_of(dtype: np.dtype[np.generic]) -> str:
+    """The numpy name of a type: asked for in every run, and slow to make."""
+    return dtype.name
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | str, ...]) -> bool:

@@ -4,7 +4,7 @@ Importing this package loads neither torch nor an engine: the public names are f
 they are first used.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ __all__ = ["__version__", *_HOME]
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        return metadata.version("tersor")
+        from importlib.metadata import version  # takes longer to import than all else here
+
+        return version("tersor")
     if name not in _HOME:
         raise AttributeError(f"module 'tersor' has no attribute {name!r}")
     return getattr(import_module(_HOME[name]), name)

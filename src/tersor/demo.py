@@ -49,8 +49,7 @@ def run(directory: str | Path, *, on_progress: Progress | None = None) -> "Resul
     """
     from tersor.data.split import split
     from tersor.network.capture import capture
-    from tersor.pipeline.options import Options
-    from tersor.pipeline.work import compress
+    from tersor.pipeline import Options, compress
     from tersor.reading import Loaded
 
     module, train_part, validation, test = train(on_progress=on_progress)

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Collection
 from functools import cache
-from importlib import metadata
 from pathlib import Path
 
 import psutil
@@ -134,6 +133,8 @@ def _cpuinfo() -> dict[str, str]:
 
 
 def _versions() -> dict[str, str]:
+    from importlib import metadata
+
     versions = {}
     for name in _PACKAGES:
         try:

@@ -1,12 +1,12 @@
 """Any model as a file that engines run: what benchmarks and evaluations begin with."""
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tersor.data.callables import is_spec
 from tersor.errors import FileError, FormatError, InputError
+from tersor.network.from_onnx.messages import messages
 from tersor.network.from_onnx.wire import look_over
 
 _RUNNABLE = (".onnx", ".tsr")
@@ -39,6 +39,8 @@ def model_file(source: str | Path) -> Iterator[Path]:
         return
     if path.suffix != ".pt2" and not is_spec(str(source)):
         raise InputError("model", got=str(source), allowed=_KINDS)
+    import tempfile
+
     from tersor.export.onnx import to_onnx
     from tersor.reading import read
 
@@ -61,7 +63,6 @@ def naming(path: str | Path) -> Iterator[None]:
 
 def _check(path: Path) -> None:
     """Raise unless the file is a whole ONNX model."""
-    import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 
     try:
@@ -71,7 +72,7 @@ def _check(path: Path) -> None:
     with naming(path):
         look_over(data)
     try:
-        graph = onnx.load_model_from_string(data).graph
+        graph = messages().ModelProto.FromString(data).graph
     except DecodeError:
         graph = None
     if graph is None or not (graph.node and graph.output):

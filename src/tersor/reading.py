@@ -8,14 +8,14 @@ package.module:callable  returns an `nn.Module` and its example inputs, or a `Ne
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.data.callables import call, is_spec
 from tersor.errors import FileError, InputError
-from tersor.network.capture import capture, load_pt2
-from tersor.network.from_onnx.external import embedded
-from tersor.network.from_onnx.reader import read as read_onnx
-from tersor.network.network import Network
-from tersor.store.model import load_model
+from tersor.network.from_onnx.file import OnnxFile, parse
+
+if TYPE_CHECKING:
+    from tersor.network.network import Network
 
 _KINDS = "an .onnx, .pt2 or .tsr file, or package.module:callable"
 
@@ -31,12 +31,54 @@ class Loaded:
         name: For reports: the file's name, or the callable's.
     """
 
-    network: Network
+    network: "Network"
     onnx: bytes | None
     name: str
 
 
-def read(source: str | Path) -> Loaded:
+@dataclass(frozen=True)
+class Opened:
+    """A model that was found and, where it is a file of ONNX, checked as far as that is quick.
+
+    Attributes:
+        name: The file's name, or the callable's.
+        path: The file; None for a callable.
+        file: What is in an `.onnx` or `.tsr` file; else None.
+        onnx: The ONNX file that a `.tsr` file holds; else None.
+    """
+
+    name: str
+    path: Path | None = None
+    file: OnnxFile | None = None
+    onnx: bytes | None = None
+
+
+def opened(source: str | Path) -> Opened:
+    """The first look at a model, before torch is imported: what is damaged is refused here.
+
+    Raises:
+        InputError: `source` is of no known kind.
+        FileError: There is no such file.
+        FormatError, ModelError: It is no whole ONNX or .tsr file, or not a valid one.
+    """
+    path = Path(source)
+    if path.suffix not in {".onnx", ".pt2", ".tsr"}:
+        if is_spec(str(source)):
+            return Opened(str(source))
+        raise InputError("model", got=str(source), allowed=_KINDS)
+    if not path.is_file():
+        raise FileError(path, "is not a file", "Check the path.")
+    if path.suffix == ".onnx":
+        return Opened(path.name, path, parse(path))
+    if path.suffix == ".pt2":
+        return Opened(path.name, path)
+    from tersor.store.model import load_model
+
+    model, _ = load_model(path)
+    return Opened(path.name, path, parse(model), model)
+
+
+def read(source: str | Path | Opened) -> Loaded:
     """Read a model.
 
     Raises:
@@ -44,29 +86,32 @@ def read(source: str | Path) -> Loaded:
         FileError: There is no such file.
         FormatError, ModelError, UnsupportedError: It cannot be read.
     """
-    path = Path(source)
-    if path.suffix not in {".onnx", ".pt2", ".tsr"}:
-        if is_spec(str(source)):
-            return Loaded(_called(str(source)), None, str(source))
-        raise InputError("model", got=str(source), allowed=_KINDS)
-    if not path.is_file():
-        raise FileError(path, "is not a file", "Check the path.")
-    if path.suffix == ".pt2":
-        return Loaded(load_pt2(path), None, path.name)
-    if path.suffix == ".tsr":
-        model, _ = load_model(path)
-        return Loaded(read_onnx(model), model, path.name)
-    network = read_onnx(path)
-    return Loaded(network, embedded(path.read_bytes(), path.parent), path.name)
+    found = source if isinstance(source, Opened) else opened(source)
+    if found.path is None:
+        return Loaded(_called(found.name), None, found.name)
+    if found.file is None:
+        from tersor.network.capture import load_pt2
+
+        return Loaded(load_pt2(found.path), None, found.name)
+    from tersor.network.from_onnx.external import embedded
+    from tersor.network.from_onnx.reader import build
+
+    network, onnx = build(found.file), found.onnx
+    if onnx is None:
+        onnx = embedded(found.path.read_bytes(), found.path.parent)
+    return Loaded(network, onnx, found.name)
 
 
-def load(source: str | Path) -> Network:
+def load(source: str | Path) -> "Network":
     """The network of a model; see `read`."""
     return read(source).network
 
 
-def _called(spec: str) -> Network:
+def _called(spec: str) -> "Network":
     from torch import nn
+
+    from tersor.network.capture import capture
+    from tersor.network.network import Network
 
     made = call(spec)
     if isinstance(made, Network):

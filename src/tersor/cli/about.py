@@ -26,14 +26,15 @@ def inspect(model: str) -> Answer:
     """
     with progress() as advance:
         advance("read", 0.0)
-        from tersor.machine import isa_flags
         from tersor.modelfile import naming
-        from tersor.network.cost import describe
         from tersor.reading import read
-        from tersor.store.saturation import warning_here
 
         with naming(model):
             loaded = read(model)
+        from tersor.machine import isa_flags
+        from tersor.network.cost import describe
+        from tersor.store.saturation import warning_here
+
         document = {"model": loaded.name, **describe(loaded.network)}
         document["warning"] = warning_here(loaded.onnx or b"", isa_flags())
 

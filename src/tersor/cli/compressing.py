@@ -156,17 +156,20 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
     metric = metric_of(wishes.metric)
     budget = _budget(wishes.budget)
     with _output(wishes.output, wishes.sources) as folder:
+        from tersor.modelfile import naming
+        from tersor.reading import opened, read
+
+        with naming(wishes.model):
+            model = opened(wishes.model)  # a bad file is refused before torch is imported
         _check_data(wishes)
         recipe = _recipe(wishes.recipe, settings)
         with progress() as advance:
             advance("read", 0.0)
-            from tersor.modelfile import naming
             from tersor.pipeline import Options
             from tersor.pipeline import compress as compressed
-            from tersor.reading import read
 
             with naming(wishes.model):
-                loaded = read(wishes.model)
+                loaded = read(model)
             data = _data(wishes, [port.name for port in loaded.network.inputs])
             options = Options(
                 batch=wishes.batch,

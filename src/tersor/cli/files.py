@@ -99,7 +99,9 @@ def _onnx_of(model: str) -> bytes:
         from tersor.store.model import load_model
 
         return load_model(model)[0]
-    from tersor.export.onnx import to_onnx
     from tersor.reading import read
 
-    return to_onnx(read(model).network)
+    network = read(model).network
+    from tersor.export.onnx import to_onnx
+
+    return to_onnx(network)

@@ -67,15 +67,17 @@ def engines_of(wanted: Iterable[str]) -> tuple[str, ...] | None:
     Raises:
         InputError: There is no engine of that name.
     """
+    chosen = tuple(dict.fromkeys(wanted))
+    if not chosen:
+        return None
     from tersor.engines import available, find, names
 
-    chosen = tuple(dict.fromkeys(wanted))
     for name in chosen:
         if name not in {"all", *names()}:
             raise InputError("engine", got=name, allowed=f"one of all, {', '.join(names())}")
     if "all" in chosen:
         return tuple(name for name in available() if find(name).fast)
-    return chosen or None
+    return chosen
 
 
 def metric_of(text: str | None) -> "str | UserMetric | None":

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -19,7 +18,7 @@ from tersor.network.check import check
 from tersor.network.modes import set_training
 from tersor.network.network import Network
 from tersor.network.shapes import batch_size_for
-from tersor.reading import Loaded, read
+from tersor.reading import Loaded, Opened, read
 from tersor.verify import Agreement, compare_engine
 
 _BATCH = 64  # samples at once, where accuracy is measured, and
@@ -50,7 +49,7 @@ class Original:
     batch_size: int
 
 
-def load(model: Network | Loaded | str | Path) -> Loaded:
+def load(model: Network | Loaded | Opened) -> Loaded:
     """The model, checked, in evaluation mode; errors as `reading.read`."""
     if isinstance(model, Network):
         model = Loaded(model, None, "network")

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tersor.errors import FileError
-from tersor.network.network import Network
 from tersor.plan.recipe import Recipe
 from tersor.report.document import Report, to_json
 from tersor.store.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from tersor.network.network import Network
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class Result:
         recipe: The resolved recipe: run again, it gives the same files.
     """
 
-    network: Network
+    network: "Network"
     report: Report
     onnx: bytes
     tsr: bytes

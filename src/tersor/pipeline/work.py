@@ -37,8 +37,8 @@ from tersor.pipeline.preparing import Original
 from tersor.pipeline.publishing import Findings, publish
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
-from tersor.plan.recipe import Pin, Recipe, load_recipe
-from tersor.reading import Loaded
+from tersor.plan.recipe import Pin, Recipe
+from tersor.reading import Loaded, Opened
 from tersor.verify import Reference, compare
 
 Metric = str | UserMetric | None
@@ -48,42 +48,9 @@ _NO_MIX = "no mix of integer and float layers keeps the limit"
 _WITHOUT_LABELS = 2.0  # some of the disagreements correct the original
 
 
-def compress(
-    model: Network | Loaded | str | Path,
-    data: object,
-    *,
-    recipe: str | Path | Recipe = "fast",
-    budget: Budget | None = None,
-    metric: Metric = None,
-    options: Options | None = None,
-) -> Result:
-    """Make a model small and fast, and check that it still works.
-
-    Args:
-        model: A network, or what `tersor.load` takes.
-        data: Samples, labels optional; a `Split` (see `data.split.split`) where validation
-            and test samples are apart; or a path, the name of a callable, arrays, batches,
-            a dataset or a DataLoader (see `data.read` and `data.objects`).
-        recipe: Name of a recipe, path of one, or a `Recipe`: what to try; "fast" looks at
-            the kind of network.
-        budget: What to reach. Its drop replaces the recipe's limit.
-        metric: See `tersor.metrics.resolve`; by default what fits the labels.
-        options: Batch size, threads, engines, time.
-
-    Raises:
-        InputError: A setting is outside its range, or `data` is of no known kind.
-        ModelError, UnsupportedError: The model cannot be worked on.
-        DataError: The samples do not fit the model.
-        VerifyError: An engine does not compute what the network does.
-        EngineError: No engine runs the model.
-    """
-    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
-    return _Work(chosen, budget, metric, options or Options()).run(model, data)
-
-
 @dataclass
-class _Work:
-    """One compression."""
+class Work:
+    """One compression; see `tersor.pipeline.compress`."""
 
     recipe: Recipe
     budget: Budget | None
@@ -103,7 +70,7 @@ class _Work:
         self.phases[name] = self.phases.get(name, 0.0) + time.monotonic() - start
         self.options.tell(name, 1.0)
 
-    def run(self, model: Network | Loaded | str | Path, data: object) -> Result:
+    def run(self, model: Network | Loaded | Opened, data: object) -> Result:
         """Everything, in order."""
         began = time.monotonic()
         places(self.options.engines)  # an unknown engine is told of before any work

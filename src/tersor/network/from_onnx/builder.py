@@ -12,14 +12,13 @@ import torch
 from torch import fx, nn
 from torch.fx.node import map_aggregate
 
-from tersor.errors import ModelError
+from tersor.network.from_onnx.file import LARGEST_BYTES, too_large
 from tersor.network.from_onnx.names import Paths, readable
 from tersor.network.from_onnx.quick import quick
 from tersor.network.from_onnx.values import Constant, Size, Tensor
 from tersor.network.operations import guess
 
 _FOLDED_MOST = 1 << 16  # elements
-_VALUE_MOST = 1 << 34  # bytes of one tensor, in any of the worlds
 _CREATORS = {
     torch.ops.aten.arange.start_step,
     torch.ops.aten.full.default,
@@ -66,8 +65,7 @@ class Builder:
             seen = tuple(torch.empty(s, dtype=dtype, device="meta") for s in shapes)
             self._seen[node] = _holdable(seen)
         except (*FAILURES, MisfitError):
-            remedy = "The model is not valid, or not meant for one machine."
-            raise ModelError(f"Input {name!r}", "is larger than any memory", remedy) from None
+            raise too_large(name) from None
         return node
 
     def emit(self, target: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
@@ -214,7 +212,7 @@ def _holdable(seen: tuple[Any, ...]) -> tuple[Any, ...]:
         MisfitError: One is not.
     """
     for x in seen:
-        if isinstance(x, torch.Tensor) and x.numel() * x.itemsize > _VALUE_MOST:
+        if isinstance(x, torch.Tensor) and x.numel() * x.itemsize > LARGEST_BYTES:
             raise MisfitError(f"it makes a tensor of {x.numel() * x.itemsize} bytes")
     return seen
 

@@ -7,31 +7,42 @@ and hold all that the tensor needs, whose type and shape say how much that is.
 import math
 from collections.abc import Iterator
 from pathlib import Path
-
-import onnx
-from onnx import GraphProto, ModelProto, TensorProto
+from typing import TYPE_CHECKING
 
 from tersor.errors import FileError, FormatError, ModelError
+from tersor.network.from_onnx.messages import messages
+from tersor.network.from_onnx.wire import BITS
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, TensorProto
 
 _MODEL_MOST = (1 << 31) - 1  # bytes: what protobuf itself allows
 _KEY = b"location"  # stands in every file that keeps data elsewhere
-_FOUR_BITS = {TensorProto.INT4, TensorProto.UINT4}
+_ELSEWHERE = 1  # TensorProto.EXTERNAL
 
 
-def elements_of(proto: TensorProto, folder: Path, count: int) -> bytes:
-    """The `count` bytes of a tensor that lie in another file.
+def is_elsewhere(proto: "TensorProto") -> bool:
+    """Whether the elements of a tensor lie in another file."""
+    return proto.data_location == _ELSEWHERE
+
+
+def place_of(proto: "TensorProto", folder: Path | None, count: int) -> tuple[Path, int]:
+    """The file in which the `count` bytes of a tensor lie, and where in it they begin.
 
     Args:
         proto: The tensor.
-        folder: Where the file may lie.
+        folder: Where the file may lie; None if there is no folder.
         count: What type and shape of the tensor need.
 
     Raises:
         FormatError: It does not say where they are, or there are not as many.
-        ModelError: They are outside of the folder.
+        ModelError: They are outside of the folder, or there is none.
         FileError: There is no such file, or it cannot be read.
     """
     name = proto.name
+    if folder is None:
+        remedy = "Read the model from its path, so that the file beside it is found."
+        raise ModelError(name, "lies in another file", remedy)
     facts = {entry.key: entry.value for entry in proto.external_data}
     try:
         path = (folder / facts["location"]).resolve()
@@ -50,13 +61,25 @@ def elements_of(proto: TensorProto, folder: Path, count: int) -> bytes:
         if offset < 0 or path.stat().st_size < offset + count:
             problem = f"{name} reaches beyond the end of {path.name}"
             raise FormatError(problem, offset=max(offset, 0))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return path, offset
+
+
+def elements_of(proto: "TensorProto", folder: Path | None, count: int) -> bytes:
+    """The `count` bytes of a tensor that lie in another file; errors as `place_of`."""
+    path, offset = place_of(proto, folder, count)
+    try:
         with path.open("rb") as file:
             file.seek(offset)
-            data: bytes = file.read(count)
-            return data
+            return file.read(count)
     except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
-        raise FileError(path, reason, "It holds weights of the model.") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> FileError:
+    reason = f"cannot be read ({error.strerror})"
+    return FileError(path, reason, "It holds weights of the model.")
 
 
 def embedded(model: bytes, folder: Path) -> bytes:
@@ -72,13 +95,13 @@ def embedded(model: bytes, folder: Path) -> bytes:
     """
     if _KEY not in model:
         return model
-    proto = ModelProto()
+    proto = messages().ModelProto()
     proto.ParseFromString(model)
     total = len(model)
-    for tensor in _tensors(proto.graph):
-        if tensor.data_location != TensorProto.EXTERNAL:
+    for tensor in tensors_of(proto.graph):
+        if not is_elsewhere(tensor):
             continue
-        count = _bytes_of(tensor)
+        count = bytes_of(tensor)
         total += count
         if total > _MODEL_MOST:
             remedy = "Compress a smaller model."
@@ -89,7 +112,7 @@ def embedded(model: bytes, folder: Path) -> bytes:
     return bytes(proto.SerializeToString())
 
 
-def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
+def tensors_of(graph: "GraphProto") -> Iterator["TensorProto"]:
     """All tensors of a graph: initializers, and attributes of its nodes."""
     yield from graph.initializer
     for node in graph.node:
@@ -99,15 +122,17 @@ def _tensors(graph: GraphProto) -> Iterator[TensorProto]:
             yield from attribute.tensors
 
 
-def _bytes_of(tensor: TensorProto) -> int:
-    """How many bytes a tensor has, by its type and shape."""
-    size = math.prod(int(d) for d in tensor.dims)
+def bytes_of(tensor: "TensorProto") -> int:
+    """How many bytes a tensor has, by its type and shape.
+
+    Raises:
+        FormatError: A size is negative.
+        ModelError: No element of that type has a fixed number of bits.
+    """
     if min(tensor.dims, default=0) < 0:
         raise FormatError(f"{tensor.name} has the shape {tuple(tensor.dims)}", offset=0)
-    if tensor.data_type in _FOUR_BITS:
-        return (size + 1) // 2
-    try:
-        return size * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-    except KeyError:
+    if tensor.data_type not in BITS:
         problem = f"holds elements of type {tensor.data_type}"
-        raise ModelError(tensor.name, problem, "Convert it to a type of numpy.") from None
+        raise ModelError(tensor.name, problem, "Convert it to a type of numpy.")
+    bits = math.prod(int(d) for d in tensor.dims) * BITS[tensor.data_type]
+    return -(-bits // 8)

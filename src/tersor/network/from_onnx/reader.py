@@ -1,17 +1,16 @@
-"""Reading an ONNX file: parse it, check it, walk its nodes in order, build the graph."""
+"""Reading an ONNX file: walk the nodes of what was parsed, in order, and build the graph."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import torch
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
-from onnx import GraphProto, ModelProto, NodeProto
+from onnx import ModelProto, NodeProto
 from torch import fx
 
-from tersor.errors import FileError, FormatError, ModelError, TersorError, UnsupportedError
+from tersor.errors import ModelError, TersorError, UnsupportedError
 from tersor.network.from_onnx import ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
+from tersor.network.from_onnx.file import OnnxFile, parse
 from tersor.network.from_onnx.functions import body_of, defined_by_others, nodes_of
 from tersor.network.from_onnx.names import readable
 from tersor.network.from_onnx.operation import Operation
@@ -20,10 +19,8 @@ from tersor.network.from_onnx.ports import World, Worlds, output_port, ports_of,
 from tersor.network.from_onnx.table import MICROSOFT, OPERATORS, VALUES_MAKE_SIZES, Result
 from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
 from tersor.network.from_onnx.values import Constant, Sizes, Value, as_sizes
-from tersor.network.from_onnx.wire import look_over
 from tersor.network.network import Network, Port
 
-_BYTES_MOST = (1 << 31) - 1  # what protobuf itself allows
 _OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
 _DEFAULT_DOMAIN = ("", "ai.onnx")
 
@@ -51,52 +48,12 @@ def read(model: bytes | Path) -> Network:
         ModelError: The graph is not a valid one.
         UnsupportedError: It holds something that Tersor cannot read.
     """
-    folder = model.parent if isinstance(model, Path) else None
-    data = _bytes(model) if isinstance(model, Path) else model
-    proto = _parsed(data)
-    if not all(isinstance(text, str) for text in _texts(proto)):
-        raise FormatError("The model holds a name that is no text", offset=0)
-    return _Reader(proto, folder).network()
+    return build(parse(model))
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.stat().st_size > _BYTES_MOST:
-            raise FileError(path, "exceeds 2 GiB", "Keep large weights in a file beside it.")
-        return path.read_bytes()
-    except OSError as error:
-        reason = f"cannot be read ({error.strerror})"
-        raise FileError(path, reason, "Check the path.") from None
-
-
-def _parsed(data: bytes) -> ModelProto:
-    if len(data) > _BYTES_MOST:
-        raise FormatError("The model exceeds 2 GiB", offset=_BYTES_MOST)
-    look_over(data)
-    proto = ModelProto()
-    try:
-        proto.ParseFromString(data)
-    except DecodeError:
-        raise FormatError("This is no ONNX model, or it is cut short", offset=0) from None
-    if not proto.HasField("graph") or not proto.graph.output:
-        raise FormatError("The model has no graph with outputs", offset=0)
-    return proto
-
-
-def _texts(proto: ModelProto) -> Iterator[object]:
-    """All names; protobuf gives those that are no UTF-8 as bytes."""
-    graph = proto.graph
-    for entry in proto.opset_import:
-        yield entry.domain
-    for info in (*graph.input, *graph.output):
-        yield info.name
-        yield from (dim.dim_param for dim in info.type.tensor_type.shape.dim)
-    for tensor in graph.initializer:
-        yield tensor.name
-        yield from (text for e in tensor.external_data for text in (e.key, e.value))
-    for node in graph.node:
-        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
-        yield from (attribute.name for attribute in node.attribute)
+def build(file: OnnxFile) -> Network:
+    """The network of a file that was parsed; errors as `read`."""
+    return _Reader(file).network()
 
 
 def _opset(proto: ModelProto) -> int:
@@ -114,18 +71,12 @@ def _opset(proto: ModelProto) -> int:
 class _Reader:
     """A checked file, ready to be built."""
 
-    def __init__(self, proto: ModelProto, folder: Path | None) -> None:
-        self.graph: GraphProto = proto.graph
-        self.folder = folder
-        self.opset = _opset(proto)
-        if proto.graph.sparse_initializer:
-            name = proto.graph.sparse_initializer[0].values.name
-            raise ModelError(name, "is a sparse initializer", "Make it dense.")
+    def __init__(self, file: OnnxFile) -> None:
+        self.graph, self.folder, self.inputs = file.graph, file.folder, file.inputs
+        self.initializers, self.names = file.initializers, file.names
+        self.readers = file.readers
+        self.opset = _opset(file.model)
         self.constants: dict[str, Constant] = {}
-        self.initializers = {t.name: t for t in self.graph.initializer}
-        self.inputs = [i for i in self.graph.input if i.name not in self.initializers]
-        self.names = [n.name or next(iter(n.output), "") for n in self.graph.node]
-        self.readers = self._check_order()
         self.alive = self._alive()
 
     def network(self) -> Network:
@@ -142,30 +93,6 @@ class _Reader:
                 except (_MisfitError, UnsupportedError):
                     continue
             raise ModelError(misfit.tensor, misfit.problem, misfit.remedy) from None
-
-    def _check_order(self) -> dict[str, int]:
-        """How many read each value; every value is made once, before it is read."""
-        made = {i.name for i in self.inputs} | set(self.initializers)
-        if len(made) != len(self.inputs) + len(self.graph.initializer):
-            remedy = "Export the model again."
-            raise ModelError("The model", "gives two values the same name", remedy)
-        readers: dict[str, int] = {}
-        for node, name in zip(self.graph.node, self.names, strict=True):
-            for value in filter(None, node.input):
-                if value not in made:
-                    problem = f"is read by node {name!r} before any node makes it"
-                    raise ModelError(repr(value), problem, "Export the model again.")
-                readers[value] = readers.get(value, 0) + 1
-            for value in filter(None, node.output):
-                if value in made:
-                    raise ModelError(repr(value), "is made twice", "Export the model again.")
-                made.add(value)
-        for output in self.graph.output:
-            if output.name not in made:
-                problem = "is an output, but no node makes it"
-                raise ModelError(repr(output.name), problem, "Export the model again.")
-            readers[output.name] = readers.get(output.name, 0) + 1
-        return readers
 
     def _alive(self) -> list[bool]:
         """Which nodes the outputs need."""

@@ -8,8 +8,9 @@ import torch
 from onnx import TensorProto, numpy_helper
 
 from tersor.errors import FormatError, ModelError
-from tersor.network.from_onnx.external import elements_of
+from tersor.network.from_onnx.external import bytes_of, elements_of, is_elsewhere
 from tersor.network.from_onnx.values import DTYPES
+from tersor.network.from_onnx.wire import BITS
 
 _BYTES_MOST = 1 << 40
 # Where the elements are if they are not raw; all other types are in int32_data.
@@ -42,8 +43,9 @@ def tensor_of(proto: TensorProto, folder: Path | None) -> torch.Tensor:
     shape = tuple(proto.dims)
     if any(d < 0 for d in shape) or math.prod(shape) > _BYTES_MOST:
         raise FormatError(f"{name} has the shape {shape}", offset=0)
-    if proto.data_location == TensorProto.EXTERNAL:
-        return _from_raw(name, kind, shape, _external(proto, folder))
+    if is_elsewhere(proto):
+        data = elements_of(proto, folder, bytes_of(proto))
+        return _from_raw(name, kind, shape, data)
     if proto.HasField("raw_data"):
         return _from_raw(name, kind, shape, proto.raw_data)
     count = len(getattr(proto, _FIELDS.get(kind, "int32_data")))
@@ -58,7 +60,7 @@ def tensor_of(proto: TensorProto, folder: Path | None) -> torch.Tensor:
 
 
 def _from_raw(name: str, kind: int, shape: tuple[int, ...], raw: bytes) -> torch.Tensor:
-    wanted = bytes_of(kind, shape)
+    wanted = -(-math.prod(shape) * BITS[kind] // 8)
     if len(raw) != wanted:
         raise FormatError(f"{name} has {len(raw)} bytes where {wanted} belong", offset=0)
     if kind in FOUR_BITS:
@@ -72,13 +74,6 @@ def _from_raw(name: str, kind: int, shape: tuple[int, ...], raw: bytes) -> torch
     return torch.frombuffer(bytearray(raw), dtype=DTYPES[kind]).reshape(shape)
 
 
-def bytes_of(kind: int, shape: tuple[int, ...]) -> int:
-    """How many bytes a tensor of that element type and shape has."""
-    if kind in FOUR_BITS:
-        return (math.prod(shape) + 1) // 2
-    return math.prod(shape) * DTYPES[kind].itemsize
-
-
 def _torch(
     array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], kind: int
 ) -> torch.Tensor:
@@ -88,13 +83,6 @@ def _torch(
     if kind in FOUR_BITS:
         array = array.astype(np.int8 if kind == TensorProto.INT4 else np.uint8)
     return torch.from_numpy(array)
-
-
-def _external(proto: TensorProto, folder: Path | None) -> bytes:
-    if folder is None:
-        remedy = "Read the model from its path, so that the file beside it is found."
-        raise ModelError(proto.name, "lies in another file", remedy)
-    return elements_of(proto, folder, bytes_of(proto.data_type, tuple(proto.dims)))
 
 
 def _type_name(kind: int) -> str:

@@ -7,6 +7,7 @@ before anything is unpacked. Elements that stand as plain bytes are skipped, not
 Source: onnx.proto3; https://protobuf.dev/programming-guides/encoding/
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -74,7 +75,18 @@ _KINDS: dict[str, dict[int, _List]] = {
     "tensor type": {2: _List("shape", 1, "shapes of a value")},
     "shape": {1: _List("name", _DIMENSIONS_MOST, "dimensions of a value")},
 }
+BITS = {
+    15: 128,
+    **dict.fromkeys((7, 11, 13, 14), 64),
+    **dict.fromkeys((1, 6, 12), 32),
+    **dict.fromkeys((4, 5, 10, 16), 16),
+    **dict.fromkeys((2, 3, 9, 17, 18, 19, 20, 24), 8),
+    **dict.fromkeys((21, 22, 23), 4),
+}
+"""Bits of one element, by the number that ONNX gives its type; texts have none."""
+
 _MAY_BE_EMPTY = {"name", "shape", "packed", "graph", "type", "tensor type"}
+_TYPE, _NAME, _RAW, _LOCATION = 2, 8, 9, 14  # fields of a tensor
 _NUMBERS = {5, 7, 11}  # fields of a tensor with elements that are packed integers
 
 
@@ -117,7 +129,7 @@ def _message(data: bytes, kind: str, start: int, stop: int, count: _Count) -> No
             _enter(entry, begin, end, count)
         elif wire == _BYTES and kind == "tensor" and number in _NUMBERS:
             packed += end - begin
-    if packed:
+    if kind == "tensor":
         _check_elements(data, start, stop, packed)
 
 
@@ -166,16 +178,55 @@ def _enter(entry: _List, begin: int, end: int, count: _Count) -> None:
 
 
 def _check_elements(data: bytes, start: int, stop: int, packed: int) -> None:
-    """Refuse a tensor whose numbers, of up to ten bytes each, are more than its shape says."""
-    size = 1
-    for number, wire, begin, end in _fields(data, start, stop):
-        at = begin
-        while number == 1 and wire in (_VARINT, _BYTES) and at < end:
-            factor, at = _number(data, at, end)
-            size *= factor
+    """Refuse a tensor whose elements cannot be as many as its shape says.
+
+    Numbers have one to ten bytes each, and no element takes less than a quarter of one.
+    """
+    head = _head(data, start, stop)
+    size = math.prod(head.shape)
+    if head.is_elsewhere or min(head.shape, default=0) < 0:
+        return  # what reads the other file counts; what has such a shape is refused by name
+    bits = BITS.get(head.type, 0)
+    if head.raw >= 0 and bits and head.raw != (bytes_ := -(-size * bits // 8)):
+        problem = f"{head.name} has {head.raw} bytes where {bytes_} belong"
+        raise FormatError(problem, offset=start)
+    if size > 4 * (stop - start):
+        problem = f"{head.name} has {stop - start} bytes for {size} elements"
+        raise FormatError(problem, offset=start)
     if packed > _LONGEST_NUMBER * max(size, 1):
         problem = f"A tensor with a shape for {size} elements has more of them"
         raise FormatError(problem, offset=start)
+
+
+@dataclass(slots=True)
+class _Head:
+    """What a tensor says of itself; `raw` is how many plain bytes it has, -1 for none."""
+
+    shape: list[int] = field(default_factory=list)
+    type: int = 0
+    name: str = "a constant"
+    raw: int = -1
+    is_elsewhere: bool = False
+
+
+def _head(data: bytes, start: int, stop: int) -> _Head:
+    head = _Head()
+    for number, wire, begin, end in _fields(data, start, stop):
+        if number == _NAME and wire == _BYTES and begin < end:
+            head.name = data[begin:end].decode("utf-8", "replace")
+        elif number == _RAW and wire == _BYTES:
+            head.raw = end - begin
+        elif wire == _VARINT and number in (_TYPE, _LOCATION):
+            value, _ = _number(data, begin, end)
+            if number == _TYPE:
+                head.type = value
+            else:
+                head.is_elsewhere = value == 1
+        at = begin
+        while number == 1 and wire in (_VARINT, _BYTES) and at < end:
+            size, at = _number(data, at, end)
+            head.shape.append(size - (1 << 64) if size >> 63 else size)
+    return head
 
 
 def _number(data: bytes, at: int, stop: int) -> tuple[int, int]:

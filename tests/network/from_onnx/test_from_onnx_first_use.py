@@ -1,0 +1,123 @@
+"""A bad file is refused before anything large is imported: also by the first call of all."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import hostile_onnx as hostile
+import onnx
+import pytest
+from onnx_models import floats
+
+import tersor
+from tersor.network.from_onnx.file import parse
+from tersor.store.container import encode
+
+SOURCE = str(Path(tersor.__file__).parents[1])
+LARGE = ("torch", "onnx", "onnxruntime", "openvino", "scipy", "PIL")
+MOST_MB = 50  # beyond the interpreter itself
+MOST_SECONDS = 1.0  # of processor time: torch alone takes more than twice as much
+
+# What a process of its own tells of refusals: the errors, what is imported, what they took.
+TELL = f"""
+import json, re, resource, sys
+def used():
+    high = re.search(r"VmHWM:\\s+(\\d+)", open("/proc/self/status").read())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_utime, int(high[1]) / 1024
+before, said = used(), []
+from tersor.errors import TersorError
+for path in sys.argv[1:]:
+    try:
+        {{}}
+    except TersorError as error:
+        said.append(str(error))
+after = used()
+loaded = [name for name in {LARGE} if name in sys.modules]
+json.dump([said, loaded, after[0] - before[0], after[1] - before[1]], sys.stdout)
+"""
+COMMAND = "from tersor.cli.app import tersor; tersor({}, standalone_mode=False)"
+CALLS = {
+    "tersor.load": "import tersor; tersor.load(path)",
+    "tersor.compress": "import tersor; tersor.compress(path, 'nowhere.npz')",
+    "inspect": COMMAND.format("['inspect', path]"),
+    "export": COMMAND.format("['export', path, '-o', 'o.onnx']"),
+    "compress": COMMAND.format("['compress', path, '--data', 'nowhere.npz']"),
+}
+
+
+def outside():
+    """Data in another folder than the model's."""
+    proto = hostile.simple()
+    tensor = proto.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="../../secret")
+    return proto.SerializeToString()
+
+
+def swollen():
+    """No elements at all, for a shape of 2^40."""
+    proto = hostile.simple()
+    proto.graph.initializer[0].ClearField("raw_data")
+    proto.graph.initializer[0].dims[0] = 1 << 40
+    return proto.SerializeToString()
+
+
+FILES = {
+    "cycle.onnx": (hostile.cycle, "before any node makes it"),
+    "dangling.onnx": (hostile.WRONG["dangling_edge"], "before any node makes it"),
+    "lying.onnx": (hostile.lying_shape, "where 4398046511104 belong"),
+    "swollen.onnx": (swollen, "bytes for 1099511627776 elements"),
+    "large.onnx": (hostile.WRONG["large_input"], "larger than any memory"),
+    "outside.onnx": (outside, "outside the folder of the model"),
+    "bomb.onnx": (hostile.BOMBS["empty_nodes"], "One of the nodes is empty"),
+    "packed.onnx": (hostile.BOMBS["packed_elements"], "has more of them"),
+    "cut.onnx": (lambda: hostile.cycle()[:-3], "is no ONNX model, or it is cut short"),
+    "no.tsr": (lambda: b"\x89TSR\1\0" + bytes(99), "at byte"),
+    "other.tsr": (lambda: encode({"w": floats(3)}, {}), "holds"),
+}
+
+
+def told(folder, names, call):
+    """What a process tells that makes `call` on these files, first of all."""
+    for name in names:
+        (folder / name).write_bytes(FILES[name][0]())
+    return json.loads(output(TELL.format(CALLS[call]), *names, cwd=folder))
+
+
+def output(code, *words, **more):
+    """What a process of its own prints."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": SOURCE}
+    call = [sys.executable, "-c", code, *words]
+    done = subprocess.run(call, capture_output=True, check=True, env=environment, **more)
+    return done.stdout
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_the_first_refusal_imports_nothing_large(tmp_path, call):
+    """All refusals of the process together keep the limits."""
+    names = list(FILES) if call == "tersor.load" else ["cycle.onnx", "no.tsr"]
+    said, loaded, seconds, megabytes = told(tmp_path, names, call)
+    assert len(said) == len(names)
+    for name, words in zip(names, said, strict=True):
+        assert FILES[name][1] in words
+    assert loaded == []
+    assert seconds < MOST_SECONDS
+    assert megabytes < MOST_MB
+
+
+def test_the_same_classes_serve_the_onnx_package():
+    """Whoever imports it later works with messages that were parsed before."""
+    code = "from tersor.network.from_onnx.messages import messages; own = messages()\n"
+    code += "import onnx, onnx.helper; print(own.ModelProto is onnx.ModelProto)"
+    assert output(code).strip() == b"True"
+
+
+def test_what_was_parsed_is_what_the_onnx_package_parses():
+    proto = hostile.simple()
+    found = parse(proto.SerializeToString())
+    assert found.model == proto
+    assert (list(found.initializers), [i.name for i in found.inputs]) == (["w"], ["x"])
+    assert (found.names, found.readers) == (["sum"], {"x": 1, "w": 1, "y": 1})

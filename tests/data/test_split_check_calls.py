@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tersor.data import callables
 from tersor.data.check import fit
 from tersor.data.samples import Samples
-from tersor.data.split import CALIBRATION_LIMIT, evenly, split
+from tersor.data.split import CALIBRATION_LIMIT, drawn, split
 from tersor.errors import DataError, InputError
 
 PORTS = [("x", ("batch", 3), "float32")]
@@ -28,13 +28,43 @@ def test_the_parts_are_all_samples_each_once(n):
 
 
 @given(st.integers(1, 3000), st.data())
-def test_evenly_spaced_numbers_differ_and_keep_their_distance(n, data):
+def test_one_number_is_drawn_from_each_stretch(n, data):
     count = data.draw(st.integers(1, n))
-    found = evenly(n, count)
-    assert len(set(found.tolist())) == count
-    assert 0 <= found[0] <= found[-1] < n
-    steps = np.diff(found)
-    assert steps.size == 0 or steps.max() - steps.min() <= 1
+    found = drawn(n, count)
+    assert len(found) == count
+    for i, number in enumerate(found.tolist()):
+        assert i * n // count <= number < (i + 1) * n // count
+    assert np.array_equal(found, drawn(n, count))
+
+
+@pytest.mark.parametrize("period", [2, 4, 5, 8, 10])
+def test_classes_that_take_turns_are_all_seen(period):
+    """Every 4th of 2,000 samples would see 1 class of 4, or half of 2, 8 and 10."""
+    turns = np.arange(2000) % period
+    parts = split(Samples({"x": turns.astype(np.float32)}))
+    shares = np.bincount(parts.calibration.inputs["x"].astype(int), minlength=period) / 500
+    spread = np.sqrt(1 / period * (1 - 1 / period) / 500)
+    assert np.abs(shares - 1 / period).max() < 4 * spread
+    assert "500, drawn evenly over their order (seed 0), calibrate" in parts.how
+
+
+@pytest.mark.parametrize("order", ["sorted", "turns", "mixed"])
+def test_labels_are_drawn_by_their_shares(order):
+    """Of a class with m of n samples, m c / n calibrate, give or take 1."""
+    labels = np.repeat(np.arange(4), [1000, 600, 300, 148])
+    if order != "sorted":
+        labels = np.random.default_rng(0).permutation(labels)
+    if order == "turns":
+        labels = np.arange(2048) % 4
+    parts = split(Samples({"x": np.zeros(2048)}, labels))
+    found, all_of = np.bincount(parts.calibration.labels), np.bincount(labels)
+    assert np.abs(found - all_of / 4).max() <= 1
+    assert "512, drawn evenly over the labels (seed 0), calibrate" in parts.how
+
+
+def test_labels_of_several_numbers_leave_the_order_as_it_is():
+    samples = Samples({"x": np.zeros(64)}, np.zeros((64, 2)))
+    assert "over their order" in split(samples).how
 
 
 def test_few_samples_serve_both_and_the_split_says_so():
@@ -47,7 +77,8 @@ def test_given_validation_and_test_samples_stay_whole():
     parts = split(counted(600), validation=counted(7), test=counted(5))
     assert (len(parts.calibration), len(parts.validation), len(parts.test)) == (512, 7, 5)
     assert parts.how == (
-        "512 samples calibrate, 7 separate ones validate, 5 test samples only report"
+        "512 samples of 600, drawn evenly over the labels (seed 0), calibrate, "
+        "7 separate ones validate, 5 test samples only report"
     )
     few = counted(40)
     assert split(few, validation=counted(7)).calibration is few

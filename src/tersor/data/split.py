@@ -4,10 +4,12 @@
     validation    choices are made by these: accuracy limits, fallbacks, candidates
     test          nothing is chosen by these; they are used once, for the report
 
-Division of n samples, without chance: the calibration part has c = min(512, n // 4)
-samples, those of index floor((i + 1/2) n / c) for i = 0 ... c - 1, evenly spaced so that
-data sorted by class is covered; the validation part is all the others. Below 32 samples
-both are all of them, and the split says so.
+Division of n samples: the samples stand in order, by their labels where each has one number,
+else as they came. The calibration part has c = min(512, n // 4) of them: one from each of c
+equal stretches of that order, drawn at random with a fixed seed. So data sorted by class are
+covered, and data whose classes take turns do not fall in step with the choice. The
+validation part is all the others. Below 32 samples both are all of them. The split says
+which it was.
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from tersor.data.samples import Samples
 
 CALIBRATION_LIMIT = 512
 DIVISIBLE_FROM = 32
+_SEED = 0
 
 
 @dataclass(frozen=True)
@@ -53,29 +56,45 @@ def split(
     tail = "no test samples" if test is None else f"{len(test)} test samples only report"
     tail += f"; {samples.note}" if samples.note else ""
     if validation is not None:
-        chosen = evenly(n, min(n, CALIBRATION_LIMIT))
+        chosen, way = _chosen(samples, min(n, CALIBRATION_LIMIT))
         few = samples if len(chosen) == n else _part(samples, chosen)
-        how = f"{len(few)} samples calibrate, {len(validation)} separate ones validate, {tail}"
+        which = "" if few is samples else f" of {n}, {way},"
+        how = f"{len(few)} samples{which} calibrate, {len(validation)} separate ones validate"
+        how += f", {tail}"
         return Split(few, validation, test, how)
     if n < DIVISIBLE_FROM:
         how = f"the same {n} samples calibrate and validate, too few to be divided, {tail}"
         return Split(samples, samples, test, how)
-    chosen = evenly(n, min(CALIBRATION_LIMIT, n // 4))
+    chosen, way = _chosen(samples, min(CALIBRATION_LIMIT, n // 4))
     others = np.delete(np.arange(n), chosen)
     how = (
-        f"of {n} samples, {len(chosen)} evenly spaced ones calibrate and the other "
+        f"of {n} samples, {len(chosen)}, {way}, calibrate and the other "
         f"{len(others)} validate, {tail}"
     )
     return Split(_part(samples, chosen), _part(samples, others), test, how)
 
 
-def evenly(n: int, count: int) -> NDArray[np.intp]:
-    """`count` different numbers below `n`, evenly spaced, ascending; 1 <= count <= n.
+def drawn(n: int, count: int) -> NDArray[np.intp]:
+    """`count` different numbers below `n`, ascending, always the same; 1 <= count <= n.
 
-    >>> evenly(10, 4).tolist()
-    [1, 3, 6, 8]
+    Number i is one of floor(i n / count) ... floor((i + 1) n / count) - 1, each as likely.
+
+    >>> drawn(12, 3).tolist()
+    [3, 5, 8]
     """
-    return ((2 * np.arange(count, dtype=np.intp) + 1) * n) // (2 * count)
+    edges = np.arange(count + 1, dtype=np.intp) * n // count
+    bits = np.random.PCG64(_SEED).random_raw(count)  # a stream that numpy never changes
+    widths = np.diff(edges).astype(np.uint64)
+    return edges[:-1] + (bits % widths).astype(np.intp)
+
+
+def _chosen(samples: Samples, count: int) -> tuple[NDArray[np.intp], str]:
+    """Rows for calibration, ascending, and how they were found."""
+    n, labels = len(samples), samples.labels
+    if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "biuf":
+        order = np.argsort(labels, kind="stable")
+        return np.sort(order[drawn(n, count)]), f"drawn evenly over the labels (seed {_SEED})"
+    return drawn(n, count), f"drawn evenly over their order (seed {_SEED})"
 
 
 def _part(samples: Samples, rows: NDArray[np.intp]) -> Samples:

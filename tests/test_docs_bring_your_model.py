@@ -51,7 +51,7 @@ def test_every_block_of_the_guide_runs(tmp_path, monkeypatch, capsys):
     assert "photos 40 {'image': (40, 3, 16, 16)}" in printed
     assert "'attention_mask': (80, 12)" in printed
     assert "sounds 6 {'audio': (6, 40, 98)}" in printed
-    assert "of 64 samples, 16 evenly spaced ones calibrate" in printed
+    assert "of 64 samples, 16, drawn evenly over their order (seed 0), calibrate" in printed
     assert "the loader shuffles" in printed
     assert "(2, 2)" in printed
     assert (tmp_path / "scores.npz").is_file()

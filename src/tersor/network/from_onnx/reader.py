@@ -12,6 +12,7 @@ from tersor.network.from_onnx import ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
 from tersor.network.from_onnx.file import OnnxFile, parse
 from tersor.network.from_onnx.functions import body_of, defined_by_others, nodes_of
+from tersor.network.from_onnx.guards import move_guards
 from tersor.network.from_onnx.names import readable
 from tersor.network.from_onnx.operation import Operation
 from tersor.network.from_onnx.ops_quantize import carried
@@ -208,6 +209,7 @@ class _Reader:
             ports.append(output_port(info, seen, dtype, f"dim_{i}_"))
         builder.graph.output(tuple(results))
         builder.graph.eliminate_dead_code(lambda node: node.op in {"placeholder", "output"})
+        move_guards(builder.graph, builder.root)
         module = fx.GraphModule(builder.root, builder.graph)
         return Network(module, inputs, tuple(ports))
 

@@ -220,3 +220,37 @@ def test_rewriting_twice_changes_nothing_more(rewrite):
     ]
     once = rewrite(model(nodes, {**GRID, "k": CODES}))
     assert rewrite(once) == once
+
+
+def codes_that_move(value, *, end="s z"):
+    """Round, pad the codes by a value on both sides, dequantize."""
+    nodes = [
+        NODE("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        NODE("Pad", ["q", "pads", *value], ["p"]),
+        NODE("DequantizeLinear", ["p", *end.split()], ["y"]),
+    ]
+    arrays = {
+        "s": np.float32(0.5),
+        "z": np.uint8(3),
+        "pads": np.array([1, 1]),
+        "other": np.uint8(4),
+    }
+    return model(nodes, {**arrays, "t": np.float32(0.25)})
+
+
+def test_floats_move_where_codes_did():
+    bare = strip_activation_rounding(codes_that_move(["z"]))
+    assert ops(bare) == ["Pad"]
+    assert run(bare, np.array([0.3, -9.9], np.float32))[0].tolist() == pytest.approx(
+        [0.0, 0.3, -9.9, 0.0]
+    )
+
+
+@pytest.mark.parametrize(
+    "data",
+    [codes_that_move(["other"]), codes_that_move([]), codes_that_move(["z"], end="t z")],
+    ids=["padded by something", "padded by code 0", "another scale"],
+)
+def test_codes_that_are_more_than_moved_keep_their_numbers(data):
+    x = np.array([0.3, -9.9, 7.0], np.float32)
+    assert run(strip_activation_rounding(data), x)[0].tolist() == run(data, x)[0].tolist()

@@ -16,6 +16,7 @@ from tersor.codes.code import Code
 from tersor.errors import ModelError, UnsupportedError
 from tersor.export import by_torch
 from tersor.export.call import Call, Size, Value
+from tersor.export.carriers import move_codes
 from tersor.export.operators import OPERATORS
 from tersor.export.padding import fold_padding
 from tersor.export.probe import Probe, op_name, probe
@@ -143,8 +144,10 @@ class _Export:
 
     def _finish(self) -> bytes:
         w, network = self._writer, self._network
+        outputs = {p.name for p in network.outputs}
         fold_padding(w)
-        w.prune(p.name for p in network.outputs)
+        move_codes(w, outputs)
+        w.prune(outputs)
         gather_codes(w, lambda name: self._weights.form(name, w))
         w.expand(lambda name: self._weights.form(name, w))
         return w.serialize(network.inputs, network.outputs)

@@ -8,6 +8,7 @@ has a code of its own on every grid, so padding commutes with rounding:
 and one rounding is left where both had the same grid.
 """
 
+from tersor.export.carriers import grid
 from tersor.export.writer import Node, Writer
 
 
@@ -33,16 +34,10 @@ def _padding_before(w: Writer, value: str, makers: dict[str, Node]) -> Node | No
         while len(chain) < 4 and chain[-1].inputs[0] in makers:
             chain.append(makers[chain[-1].inputs[0]])
         around = ["DequantizeLinear", "QuantizeLinear", "Pad", "DequantizeLinear"]
-        if [link.op for link in chain] != around or _grid(w, node) != _grid(w, chain[3]):
+        if [link.op for link in chain] != around or grid(w, node) != grid(w, chain[3]):
             return None
         node = chain[2]
     return node if node is not None and node.op == "Pad" else None
-
-
-def _grid(w: Writer, rounding: Node) -> list[object]:
-    """Scale and zero point, by value."""
-    found = ((name, w.constant_at(name)) for name in rounding.inputs[1:])
-    return [name if a is None else (a.dtype, a.tolist()) for name, a in found]
 
 
 def _sides(w: Writer, padding: Node) -> list[int] | None:

@@ -19,6 +19,9 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from tersor.errors import FormatError, ModelError
 from tersor.store.elements import Array
 
+_CARRIERS = {  # they move the elements of their first input
+    *("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+}
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 
 
@@ -56,8 +59,9 @@ def expand_weights(onnx_model: bytes) -> bytes:
 def strip_activation_rounding(onnx_model: bytes) -> bytes:
     """Replace every pair of QuantizeLinear and DequantizeLinear on activations by an edge.
 
-    A pair counts if both use the same scale and zero point. What the pair also does, clamping
-    to the range of the codes, is gone with it. An output of the model keeps its name.
+    A pair counts if both use the same scale and zero point; what only moves codes between
+    them moves floats then. What the pair also does, clamping to the range of the codes, is
+    gone with it. An output of the model keeps its name.
 
     Args:
         onnx_model: A whole ONNX file.
@@ -70,6 +74,7 @@ def strip_activation_rounding(onnx_model: bytes) -> bytes:
     constants = _constants(graph)
     inner = [output.name for part in _inner(graph.node) for output in part.output]
     published = {*inner, *(output.name for output in graph.output)}
+    _move_floats(graph, constants, published)
     rounded = {
         node.output[0]: node
         for node in graph.node
@@ -93,6 +98,53 @@ def strip_activation_rounding(onnx_model: bytes) -> bytes:
     used = _used(kept) | published
     unused = [id(node) for node in rounded.values() if node.output[0] not in used]
     return _finish(model, [node for node in kept if id(node) not in unused])
+
+
+def _move_floats(
+    graph: GraphProto, constants: dict[str, TensorProto], published: set[str]
+) -> None:
+    """Let carriers of codes that one node dequantizes carry what these stand for instead."""
+    readers: dict[str, list[NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    nodes: list[NodeProto] = []
+    gone: set[int] = set()
+    for node in reversed(graph.node):
+        nodes.append(node)
+        moved = node.output[0] if len(node.output) == 1 else ""
+        ends = readers.get(moved, [])
+        if len(ends) != 1 or moved in published or not _carries(node, ends[0], constants):
+            continue
+        source, grid = node.input[0], ends[0].input[1:]
+        first = helper.make_node("DequantizeLinear", [source, *grid], [f"{moved}.real"])
+        readers[source] = [first if reader is node else reader for reader in readers[source]]
+        node.input[0], node.output[0] = first.output[0], ends[0].output[0]
+        if node.op_type == "Pad":
+            del node.input[2:]
+        gone.add(id(ends[0]))
+        nodes.append(first)
+    kept = [node for node in reversed(nodes) if id(node) not in gone]
+    del graph.node[:]
+    graph.node.extend(kept)
+
+
+def _carries(node: NodeProto, end: NodeProto, constants: dict[str, TensorProto]) -> bool:
+    """Whether `node` moves codes of one scale, without adding others, and `end` reads them."""
+    if node.op_type not in _CARRIERS or node.input[0] in constants:
+        return False
+    if not _is(node, node.op_type) or not _is(end, "DequantizeLinear"):
+        return False
+    scale = constants.get(end.input[1])
+    if scale is None or np.prod(scale.dims) != 1 or end.input[0] != node.output[0]:
+        return False
+    return node.op_type != "Pad" or _pads_zeros(node, end)
+
+
+def _pads_zeros(node: NodeProto, end: NodeProto) -> bool:
+    """Whether it pads with the zero point."""
+    modes = {a.s for a in node.attribute if a.name == "mode"} or {b"constant"}
+    return modes == {b"constant"} and list(node.input[2:]) == list(end.input[2:])
 
 
 def _parse(onnx_model: bytes) -> ModelProto:

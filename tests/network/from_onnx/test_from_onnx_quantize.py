@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from onnx_models import agree, by_runtime, floats, model, node, targets
 
 from tersor.codes.affine import Affine
@@ -103,7 +103,26 @@ def test_all_readers_share_a_quantizer():
 
 
 FLAT = [node("Flatten", "q", "f"), node("DequantizeLinear", "f s z", "u")]
+WIDE = {"x": floats(2, 3, 4) * 40}
+
+
+def padded(value):
+    """Codes with one more on each side of the last axis."""
+    nodes = [
+        node("Pad", f"q around {value}", "w"),
+        node("DequantizeLinear", "w s z", "u"),
+    ]
+    proto = pair("uint8", more=nodes, outputs=["u"])
+    arrays = {"around": np.array([0, 0, 1, 0, 0, 1]), "four": np.uint8(4)}
+    for name, array in arrays.items():
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    return proto
+
+
 APART = {
+    "padded by zero": padded("z"),
+    "padded by another code": padded("four"),
+    "padded by code 0": padded(""),
     "codes are read, too": pair("uint8", outputs=["y", "q"]),
     "16 bits": pair("int16"),
     "other scale": pair("uint8", second="t z"),
@@ -115,6 +134,11 @@ APART = {
 @pytest.mark.parametrize("case", APART)
 def test_other_combinations_compute_the_same(case):
     agree(APART[case], {"x": floats(2, 3, 4) * 40})
+
+
+def test_codes_that_are_padded_by_zero_stay_a_quantizer():
+    assert "aten.round.default" not in targets(agree(APART["padded by zero"], WIDE))
+    assert "aten.round.default" in targets(agree(APART["padded by another code"], WIDE))
 
 
 def test_activations_may_have_a_scale_per_channel():

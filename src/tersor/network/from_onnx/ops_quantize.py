@@ -23,8 +23,8 @@ from tersor.network.quantizer import ActivationQuantizer
 aten = torch.ops.aten
 _CODES = {torch.int8: 8, torch.uint8: 8, torch.int16: 16, torch.int32: 32}
 _CARRIERS = {
-    *("DepthToSpace", "Expand", "Flatten", "MaxPool", "Reshape", "Slice", "SpaceToDepth"),
-    *("Squeeze", "Tile", "Transpose", "Unsqueeze"),
+    *("DepthToSpace", "Expand", "Flatten", "MaxPool", "Pad", "Reshape", "Slice"),
+    *("SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
 }
 _ROUNDED = {torch.int8, torch.uint8, torch.int16, torch.uint16}
 
@@ -192,8 +192,23 @@ def carried(op: Operation, function: Callable[[Operation], Any]) -> Any:
     moves = op.node.op_type in _CARRIERS and not any(op.wanted[1:])
     if not moves or not isinstance(codes, Codes) or codes.axis is not None:
         return widely(op, function)
-    result = function(replace(op, inputs=[codes.source, *op.inputs[1:]]))
+    others = list(op.inputs[1:])
+    if op.node.op_type == "Pad":
+        if not _pads_zeros(op, codes):
+            return widely(op, function)
+        del others[1:]
+    source = _real(op, codes, Grid(codes.scale, codes.zero_point))
+    result = function(replace(op, inputs=[source, *others]))
     return Codes(result, codes.scale, codes.zero_point, codes.dtype, None)
+
+
+def _pads_zeros(op: Operation, codes: Codes) -> bool:
+    """Whether what is added to the codes stands for 0."""
+    value = op.inputs[2] if op.has(2) else None
+    constant = op.text("mode", "constant") == "constant"
+    if not isinstance(value, Constant) or op.has(3):
+        return False
+    return constant and _same(value, codes.zero_point)
 
 
 OPERATORS: dict[str, Callable[[Operation], Any]] = {

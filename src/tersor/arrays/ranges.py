@@ -19,7 +19,7 @@ section 3; Banner, Nahshan, Soudry, arXiv:1810.05723, for the mean squared error
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor.arrays.affine import round_trip, scale_and_zero_point
+from tersor.arrays.affine import scale_and_zero_point
 from tersor.arrays.histogram import Histogram
 from tersor.errors import InputError
 
@@ -67,7 +67,7 @@ def mse(histogram: Histogram, *, codes: tuple[int, int]) -> tuple[float, float]:
     """
     low, high = minmax(histogram)
     used = np.flatnonzero(histogram.counts)
-    centres, weights = histogram.centres()[used], histogram.counts[used]
+    centres, weights = histogram.centres()[used], histogram.counts[used].astype(np.float64)
 
     def best(candidates: list[tuple[float, float]]) -> tuple[float, float]:
         return min(candidates, key=lambda c: _squared_error(centres, weights, c, codes))
@@ -81,13 +81,17 @@ def mse(histogram: Histogram, *, codes: tuple[int, int]) -> tuple[float, float]:
 
 def _squared_error(
     centres: NDArray[np.float64],
-    weights: NDArray[np.int64],
+    weights: NDArray[np.float64],
     ends: tuple[float, float],
     codes: tuple[int, int],
 ) -> float:
     scale, zero = scale_and_zero_point(*ends, codes=codes)
-    error = centres - round_trip(centres, np.asarray(scale), np.asarray(float(zero)), codes)
-    return float((weights * error * error).sum())
+    error = centres / scale
+    np.rint(error, out=error)
+    np.clip(error, codes[0] - zero, codes[1] - zero, out=error)
+    error *= scale
+    error -= centres
+    return float(weights @ np.square(error, out=error))
 
 
 def entropy(histogram: Histogram, *, codes: tuple[int, int]) -> tuple[float, float]:

@@ -44,17 +44,20 @@ class _Pair(NamedTuple):
     rounded: Any
 
 
-def mean_errors(network: Network, samples: Samples) -> dict[str, torch.Tensor]:
+def mean_errors(
+    network: Network, samples: Samples, size: int = _CHUNK
+) -> dict[str, torch.Tensor]:
     """What to add to each bias, float64 (channels,), by the name of the bias.
 
     Args:
         network: With roundings. The exact weights are the latent ones of its codes.
         samples: Inputs; all are looked at.
+        size: How many of them make a chunk, where the network takes any number.
     """
     places = _places(network)
     runner = _SideBySide(network, places)
     with torch.no_grad():
-        for batch in samples.batches(network.fixed_batch or _CHUNK):
+        for batch in samples.batches(network.fixed_batch or size):
             runner.size = batch.size
             runner.run(*network.tensors(batch.inputs))
     found = ((p.bias, p.total / max(1, p.samples)) for p in places.values())

@@ -1,6 +1,6 @@
 """What values flow through a network: histograms of a stream of samples, in bounded memory.
 
-Of each batch and value at most 32,768 numbers, evenly spread, are counted; smallest and
+Of each sample and value at most 2,048 numbers, evenly spread, are counted; smallest and
 largest are taken of all. No activation outlives its last reader.
 """
 
@@ -16,8 +16,10 @@ from tersor.arrays.histogram import Histogram
 from tersor.data.samples import Samples
 from tersor.errors import ModelError
 from tersor.network.network import Network
+from tersor.network.running import batch_size_of, for_running
 
-_MOST = 1 << 15
+_MOST = 1 << 11  # numbers of a sample, on average over its batch
+_BATCH = 16
 
 
 class _Watcher(fx.Interpreter):
@@ -26,12 +28,13 @@ class _Watcher(fx.Interpreter):
     def __init__(self, network: Network, histograms: dict[str, Histogram]) -> None:
         super().__init__(network.module)
         self.histograms = histograms
+        self.size = 0
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         histogram = self.histograms.get(n.name)
         if histogram is not None:
-            _count(n.name, result, histogram)
+            _count(n.name, result, histogram, self.size * _MOST)
         return result
 
 
@@ -40,7 +43,6 @@ def observe(
     nodes: Iterable[str],
     samples: Samples,
     *,
-    batch_size: int = 16,
     on_progress: Callable[[float], None] | None = None,
 ) -> dict[str, Histogram]:
     """Histograms of the values of `nodes`, by node name, over all `samples`.
@@ -49,33 +51,33 @@ def observe(
         network: Any network, in evaluation mode.
         nodes: Names of nodes whose values are floating point tensors.
         samples: Inputs by the names of the network's inputs.
-        batch_size: How many samples run at once, where the network takes any number.
         on_progress: Called with the fraction done.
 
     Raises:
         ModelError: A value is not finite; the message names the node.
     """
     histograms = {name: Histogram() for name in nodes}
-    watcher = _Watcher(network, histograms)
-    with torch.no_grad():
-        for batch in samples.batches(network.fixed_batch or batch_size):
+    watcher = _Watcher(for_running(network, keep=histograms), histograms)
+    with torch.inference_mode():
+        for batch in samples.batches(batch_size_of(network, _BATCH)):
+            watcher.size = batch.size
             watcher.run(*network.tensors(batch.inputs))
             if on_progress is not None:
                 on_progress((batch.start + batch.size) / len(samples))
     return histograms
 
 
-def _count(name: str, value: torch.Tensor, histogram: Histogram) -> None:
+def _count(name: str, value: torch.Tensor, histogram: Histogram, most: int) -> None:
     flat = _flat(value).float()
     low, high = (float(end) for end in torch.aminmax(flat))
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ModelError(
             name, "gives NaN or infinity on a sample", "Check weights and samples."
         )
-    stride = -(-flat.numel() // _MOST)
+    stride = -(-flat.numel() // most)
     while math.gcd(stride, flat.numel()) > 1:  # else it might keep to some of the channels
         stride += 1
-    part = flat[::stride]
+    part = flat[::stride].contiguous()  # read once: memory is far away
     histogram.add(part.cpu().numpy(), low=low, high=high)
 
 

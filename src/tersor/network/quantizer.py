@@ -7,6 +7,8 @@ estimator: Bengio, Leonard, Courville, arXiv:1308.3432). Export writes a
 QuantizeLinear/DequantizeLinear pair.
 """
 
+from typing import Any
+
 import torch
 from torch import fx, nn
 
@@ -49,8 +51,11 @@ class ActivationQuantizer(nn.Module):
             return torch.fake_quantize_per_tensor_affine(
                 x, self.scale, self.zero_point, self.low, self.high
             )
-        ends = self.low - self.zero_point, self.high - self.zero_point
-        codes = x.mul(1 / self.scale).round_().clamp_(*ends)  # less the zero point
+        # clamping to tensors takes five times as long; reading one would cut a compiled graph
+        compiled = torch.compiler.is_compiling()
+        zero: Any = self.zero_point if compiled else int(self.zero_point)
+        codes = x.mul(1 / self.scale).round_()
+        codes.clamp_(self.low - zero, self.high - zero)  # less the zero point
         return codes.mul_(self.scale)
 
 

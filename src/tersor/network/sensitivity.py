@@ -25,7 +25,7 @@ from tersor.data.samples import Samples
 from tersor.network.network import Network
 from tersor.network.shapes import batch_size_for
 
-_ELEMENTS = 1 << 23  # of all values of a batch together, which the backward pass needs
+_ELEMENTS = 1 << 22  # of all values of a batch together, which the backward pass needs
 _MOST = 16
 
 
@@ -88,12 +88,15 @@ class _Tape(fx.Interpreter):
         """For each layer (v . J e)^2, summed over the samples of the batch."""
         places = [(name, *pair) for name, pairs in self.errors.items() for pair in pairs]
         results = [result for _, result, _ in places]
-        slopes = torch.autograd.grad(output, results, v, retain_graph=True, allow_unused=True)
+        with torch.enable_grad():  # given v itself, torch would load an algebra system
+            along = (output * v).sum()
+        slopes = torch.autograd.grad(along, results, retain_graph=True, allow_unused=True)
         sums: dict[str, torch.Tensor] = {}
         for (name, _, error), slope in zip(places, slopes, strict=True):
             if slope is not None:
                 rows = size if error.shape[:1] == (size,) else 1
-                dots = (slope * error).double().reshape(rows, -1).sum(dim=1)
+                products = (slope * error).reshape(rows, -1)
+                dots = products.sum(dim=1, dtype=torch.float64)
                 sums[name] = sums[name] + dots if name in sums else dots
         return {name: float(dots.square().sum()) for name, dots in sums.items()}
 

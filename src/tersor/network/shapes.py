@@ -15,6 +15,7 @@ from tersor.errors import UnsupportedError
 from tersor.network.network import Network, Port
 from tersor.network.operations import guess
 from tersor.network.quantizer import ActivationQuantizer
+from tersor.network.quick import quick
 
 Shape = tuple[int, ...]
 
@@ -104,6 +105,7 @@ class _Propagation(fx.Interpreter):
         if target in _RESHAPES:  # strides of empty tensors may differ from the true ones
             target = torch.ops.aten.reshape.default
         known = guess(target, args, 0)
+        known = quick(target, args, kwargs) if known is None else known
         if known is not None:
             return known
         if isinstance(target, torch._ops.OpOverload):

@@ -15,9 +15,11 @@ from tersor.codes.code import Code
 from tersor.data.samples import Samples
 from tersor.network.bias import mean_errors
 from tersor.network.network import Array, Network
+from tersor.network.running import batch_size_of, for_running
 
 _SAMPLES = 32  # enough to tell noise of networks apart, and means of errors
 _BATCH = 16
+_CHUNK = 8
 
 
 class Trial:
@@ -29,21 +31,22 @@ class Trial:
     """
 
     def __init__(self, network: Network, samples: Samples) -> None:
-        self._samples, self._size = samples.take(0, _SAMPLES), network.fixed_batch or _BATCH
-        batches = self._samples.batches(self._size)
-        self._exact = [_floats(network.run(batch.inputs)) for batch in batches]
+        self._samples = samples.take(0, _SAMPLES)
+        self._size = batch_size_of(network, _BATCH)
+        batches, exact = self._samples.batches(self._size), for_running(network)
+        self._exact = [_floats(exact.run(batch.inputs)) for batch in batches]
 
     def noise(self, changed: Network) -> float:
         """Error power over signal power of the worst output; 0 where none is a float."""
-        total = Noise()
+        total, found = Noise(), for_running(changed)
         batches = self._samples.batches(self._size)
         for exact, batch in zip(self._exact, batches, strict=True):
-            total.add(batch.start, exact, _floats(changed.run(batch.inputs)))
+            total.add(batch.start, exact, _floats(found.run(batch.inputs)))
         return max((total.relative_power(name) for name in total.signal), default=0.0)
 
     def corrected(self, changed: Network) -> tuple[Network, float]:
         """A rounded network, its biases corrected if that is better, and its noise."""
-        other = _corrected(changed, self._samples)
+        other = _corrected(changed, self._samples, min(self._size, _CHUNK))
         before, after = self.noise(changed), self.noise(other)
         return (other, after) if after < before else (changed, before)
 
@@ -57,10 +60,10 @@ def _floats(outputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.atleast_1d(a) for name, a in outputs.items() if a.dtype.kind == "f"}
 
 
-def _corrected(network: Network, samples: Samples) -> Network:
+def _corrected(network: Network, samples: Samples, size: int) -> Network:
     result = network.copy()
     codes: dict[str, Code] = {}
-    for name, error in mean_errors(network, samples).items():
+    for name, error in mean_errors(network, samples, size).items():
         code = network.code(name)
         if code is None:
             bias = network.tensor(name)

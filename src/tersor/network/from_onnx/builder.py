@@ -14,9 +14,9 @@ from torch.fx.node import map_aggregate
 
 from tersor.network.from_onnx.file import LARGEST_BYTES, too_large
 from tersor.network.from_onnx.names import Paths, readable
-from tersor.network.from_onnx.quick import quick
 from tersor.network.from_onnx.values import Constant, Size, Tensor
 from tersor.network.operations import guess
+from tersor.network.quick import quick
 
 _FOLDED_MOST = 1 << 16  # elements
 _CREATORS = {

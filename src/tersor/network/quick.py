@@ -1,11 +1,12 @@
 """Shapes and dtypes of the commonest operations, without asking torch.
 
 Torch's own meta functions are right for all operations, but the first call of some of them
-imports its compiler, which takes longer than reading a whole model. What is not known
-here, or does not fit, is left to torch, whose errors are the ones that users see.
+imports its compiler or an algebra system, which takes longer than reading a whole model, and
+a hundred megabytes. What is not known here, or does not fit, is left to torch, whose errors
+are the ones that users see.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,53 @@ def _adaptive(x: torch.Tensor, size: list[int]) -> Shape | None:
     return (*x.shape[:2], *size) if x.ndim == 4 else None
 
 
+def _conv(x: torch.Tensor, weight: torch.Tensor, bias: Any = None, *rest: Any) -> Shape | None:
+    stride, padding, dilation, groups = _filled(rest, [1], [0], [1], 1)
+    if x.ndim != weight.ndim or weight.dtype != x.dtype:
+        return None
+    if x.shape[1] != groups * weight.shape[1] or weight.shape[0] % groups:
+        return None
+    if bias is not None and (tuple(bias.shape) != weight.shape[:1] or bias.dtype != x.dtype):
+        return None
+    found = _windows(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    return None if found is None else (x.shape[0], weight.shape[0], *found)
+
+
+def _average_pool(x: torch.Tensor, kernel: list[int], *rest: Any) -> Shape | None:
+    stride, padding, *more = _filled(rest, [], [0])
+    return _max_pool(x, kernel, stride, padding, [1], *more[:1])
+
+
+def _max_pool(x: torch.Tensor, kernel: list[int], *rest: Any) -> Shape | None:
+    stride, padding, dilation, up = _filled(rest, [], [0], [1], 0)
+    spatial = x.ndim - 2
+    if up or spatial < 1 or len(kernel) != spatial or 2 * max(padding) > min(kernel):
+        return None
+    found = _windows(x.shape[2:], kernel, stride or kernel, padding, dilation)
+    return None if found is None else (*x.shape[:2], *found)
+
+
+def _filled(given: tuple[Any, ...], *defaults: Any) -> list[Any]:
+    """The settings that are given, and defaults for those that are not."""
+    return [*given, *defaults[len(given) :]]
+
+
+def _windows(
+    sizes: Sequence[int], kernel: Sequence[int], stride: Any, padding: Any, dilation: Any
+) -> list[int] | None:
+    """How many windows fit along each axis; None if the settings are unusual."""
+    if isinstance(padding, str):
+        return None
+    s, p, d = (
+        list(v) * (len(sizes) if len(v) == 1 else 1) for v in (stride, padding, dilation)
+    )
+    if not len(s) == len(p) == len(d) == len(sizes) or min(*s, *d) < 1 or min(p) < 0:
+        return None
+    axes = zip(sizes, kernel, s, p, d, strict=True)
+    found = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in axes]
+    return found if min(found) > 0 else None
+
+
 def _linear(x: torch.Tensor, weight: torch.Tensor, bias: Any = None) -> Shape | None:
     out, width = weight.shape if weight.ndim == 2 else (0, -1)
     fits = x.ndim > 0 and x.shape[-1] == width and weight.dtype == x.dtype
@@ -94,10 +142,13 @@ def _addmm(bias: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> Shape | None
 _RULES: dict[Callable[..., Any], Callable[..., Shape | None]] = {
     aten.adaptive_avg_pool2d.default: _adaptive,
     aten.addmm.default: _addmm,
+    aten.avg_pool2d.default: _average_pool,
     aten.batch_norm.default: _batch_norm,
     aten.cat.default: _cat,
+    **dict.fromkeys((aten.conv1d.default, aten.conv2d.default, aten.conv3d.default), _conv),
     aten.layer_norm.default: _layer_norm,
     aten.linear.default: _linear,
+    aten.max_pool2d.default: _max_pool,
     aten.mean.dim: _mean,
     **dict.fromkeys(
         (aten.add.Tensor, aten.div.Tensor, aten.mul.Tensor, aten.sub.Tensor), _broadcast
@@ -112,6 +163,7 @@ _RULES: dict[Callable[..., Any], Callable[..., Shape | None]] = {
             aten.gelu.default,
             aten.hardsigmoid.default,
             aten.hardswish.default,
+            aten.hardtanh.default,
             aten.leaky_relu.default,
             aten.neg.default,
             aten.pow.Tensor_Scalar,

@@ -148,6 +148,33 @@ def test_values_of_an_unknown_type_are_refused(folder, monkeypatch):
         list(read_samples(folder).batches(2))
 
 
+@pytest.mark.parametrize("rate", [0, (1 << 20) + 1, 1 << 29])
+def test_rates_that_no_sound_has_are_refused(folder, rate):
+    """A filter between rates without a common factor would be as long as the rate."""
+    wavfile.write(folder / "no" / "a.wav", rate, SOUND)
+    with pytest.raises(DataError, match=f"{rate} values per second"):
+        list(read_samples(folder).batches(2))
+
+
+def test_odd_rates_are_resampled_by_a_short_filter(folder, monkeypatch):
+    """999,983 is a prime: 8,000 of it is a 124.997875th."""
+    wavfile.write(folder / "no" / "a.wav", 999983, np.tile(SOUND, 200))
+    (folder / "yes" / "b.wav").unlink()
+    seen = []
+    monkeypatch.setattr(
+        "scipy.signal.resample_poly", lambda x, up, down: seen.append((up, down)) or x
+    )
+    list(read_samples(folder).batches(1))
+    assert seen
+    assert all(down <= 1 << 13 and abs(down / up - 124.997875) < 0.01 for up, down in seen)
+
+
+def test_a_file_without_blocks_is_refused(folder):
+    (folder / "no" / "a.wav").write_bytes(b"RIFF\4\0\0\0WAVE")
+    with pytest.raises(DataError, match="cannot be read"):
+        list(read_samples(folder).batches(2))
+
+
 def test_no_sounds_are_told(tmp_path):
     (tmp_path / "audio.toml").write_text(TABLE)
     with pytest.raises(FileError, match="holds no sounds"):

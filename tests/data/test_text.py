@@ -1,6 +1,7 @@
 """Texts become token ids and masks as text.toml says."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -94,6 +95,7 @@ def test_a_tokenizer_file_pads_as_it_says(folder):
 
 
 MORE = TABLE.encode()
+LONG = b"x" * 3000
 
 
 def write(name, text):
@@ -115,6 +117,8 @@ def jsonl(text):
         (write("text.toml", MORE + b'ids = ""'), InputError, "ids must be a name"),
         (write("text.toml", MORE + b'file = "x.tsv"'), FileError, "x.tsv is not there"),
         (write("text.toml", MORE + b'file = "text.toml"'), FileError, "is no file"),
+        (write("text.toml", MORE + b'file = "' + LONG + b'"'), FileError, "is not there"),
+        (write("text.toml", MORE.replace(b"vocab", LONG)), FileError, "is not there. Name it"),
         (write("text.toml", MORE + b'label = "sentence"'), DataError, "is no number"),
         (write("text.toml", MORE + b'lowercase = 1'), InputError, "true or false"),
         (
@@ -140,6 +144,22 @@ def test_what_does_not_fit_is_refused_with_its_place(folder, spoil, error, said)
     spoil(folder)
     with pytest.raises(error, match=said):
         read_samples(folder)
+
+
+def test_a_tokenizer_that_fails_on_a_text_is_told(folder):
+    """Without [UNK] it fails where a word is unknown, and not before."""
+    (folder / "vocab.txt").write_text("\n".join(w for w in WORDS if w != "[UNK]"))
+    (folder / "dev.tsv").write_text("label\tsentence\n1\tunheard\n")
+    samples = read_samples(folder)
+    with pytest.raises(FileError, match=r"vocab\.txt makes no tokens of 'unheard' \(.*UNK"):
+        np.asarray(samples.inputs["input_ids"])
+
+
+def test_a_missing_table_is_told_with_its_folder(folder, monkeypatch):
+    (folder / "text.toml").unlink()
+    monkeypatch.chdir(folder)
+    with pytest.raises(FileError, match=re.escape(f"{folder / 'text.toml'} is not there")):
+        read_samples("dev.tsv")
 
 
 def test_huge_files_and_a_missing_package_are_told(folder, monkeypatch):

@@ -4,6 +4,7 @@ A reader takes a path in a folder of its own; whatever it raises but TersorError
 """
 
 import io
+import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -176,6 +177,82 @@ def _read_labels(path: Path) -> None:
     _read_images(path)
 
 
+AUDIO = """input = "audio"
+rate = 8000
+seconds = 0.02
+features = "log_mel"
+window_ms = 5.0
+mels = 4
+"""
+TEXT = """tokenizer = "vocab.txt"
+length = 6
+text = "sentence"
+pair = "other"
+label = "label"
+classes = ["no", "yes"]
+"""
+_WORDS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "good", "bad", "film", "##s")
+_ROWS = (("good films", "bad", "yes"), ('"a, b"', "film", "no"))
+_COLUMNS = ("sentence", "other", "label")
+
+
+def wav_examples() -> tuple[bytes, ...]:
+    """Sounds of 8, 16 and 32 bits and of floats; of one and two channels, at two rates."""
+    from scipy.io import wavfile
+
+    whole = np.arange(-200, 200).astype(np.int16).reshape(-1, 2) * 100
+    unsigned = np.arange(200, dtype=np.uint8)
+    kinds = ((8000, whole), (11025, whole[:, 0].astype(np.int32)), (8000, unsigned))
+    made = []
+    for rate, values in (*kinds, (8000, whole.astype(np.float32) / 2**15)):
+        file = io.BytesIO()
+        wavfile.write(file, rate, values)
+        made.append(file.getvalue())
+    return tuple(made)
+
+
+def lines(separator: str) -> bytes:
+    """A table of texts."""
+    rows = [separator.join(row) for row in (_COLUMNS, *_ROWS)]
+    return "\n".join([*rows, ""]).encode()
+
+
+def json_lines() -> bytes:
+    """The same as objects."""
+    rows = [json.dumps(dict(zip(_COLUMNS, row, strict=True))) for row in _ROWS]
+    return "\n".join([*rows, ""]).encode()
+
+
+def _all_of(folder: Path) -> None:
+    samples = read_samples(folder)
+    for array in samples.inputs.values():
+        if np.prod(array.shape) < 1e6:
+            np.asarray(array)
+
+
+def _read_sounds(path: Path) -> None:
+    if path.suffix != ".wav":
+        path.with_name("a.wav").write_bytes(wav_examples()[0])
+    else:
+        path.with_name("audio.toml").write_text(AUDIO)
+    _all_of(path.parent)
+
+
+def _read_lines(path: Path) -> None:
+    path.with_name("vocab.txt").write_text("\n".join([*_WORDS, ""]))
+    if path.name != "text.toml":
+        path.with_name("text.toml").write_text(f'{TEXT}file = "{path.name}"\n')
+    else:
+        path.with_name("d.csv").write_bytes(lines(","))
+    _all_of(path.parent)
+
+
+def _read_words(path: Path) -> None:
+    path.with_name("text.toml").write_text(TEXT + 'file = "d.csv"\n')
+    path.with_name("d.csv").write_bytes(lines(","))
+    _all_of(path.parent)
+
+
 FORMATS: dict[str, Callable[[], Format]] = {
     "onnx": lambda: Format("m.onnx", onnx_examples(), read_onnx),
     "pack": lambda: Format("m.onnx", onnx_examples(), _pack),
@@ -188,5 +265,14 @@ FORMATS: dict[str, Callable[[], Format]] = {
         "preprocess.toml", (PREPROCESS.encode(),), _read_images, text=True
     ),
     "labels": lambda: Format("labels.tsv", (b"a.png\t3\n",), _read_labels, text=True),
+    "wav": lambda: Format("a.wav", wav_examples(), _read_sounds),
+    "audio": lambda: Format("audio.toml", (AUDIO.encode(),), _read_sounds, text=True),
+    "tsv": lambda: Format("d.tsv", (lines("\t"),), _read_lines, text=True),
+    "csv": lambda: Format("d.csv", (lines(","),), _read_lines, text=True),
+    "jsonl": lambda: Format("d.jsonl", (json_lines(),), _read_lines, text=True),
+    "text": lambda: Format("text.toml", (TEXT.encode(),), _read_lines, text=True),
+    "words": lambda: Format(
+        "vocab.txt", ("\n".join(_WORDS).encode(),), _read_words, text=True
+    ),
 }
 """All kinds of files, by name; making the examples takes a moment."""

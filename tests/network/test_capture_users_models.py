@@ -58,6 +58,22 @@ def test_batch_and_length_of_tokens_vary_and_are_named_alike(example_inputs):
     assert np.array_equal(found, exact)
 
 
+class Gathering(nn.Module):
+    """Takes any number of arguments, by position or by name."""
+
+    def forward(self, *tensors, **named):
+        return sum(tensors) + sum(named.values())
+
+
+def test_the_batch_varies_behind_any_number_of_arguments():
+    one, two = torch.zeros(2, 3), torch.ones(2, 3)
+    by_place = capture(Gathering(), (one, two))
+    by_name = capture(Gathering(), {"a": one, "b": two})
+    assert shapes(by_place) == {"tensors_0": ("batch", 3), "tensors_1": ("batch", 3)}
+    assert shapes(by_name) == {"a": ("batch", 3), "b": ("batch", 3)}
+    assert by_place.notes == by_name.notes == ()
+
+
 def test_inputs_that_the_example_leaves_out_keep_their_default():
     network = capture(Tokens(), IDS)
     assert shapes(network) == {"input_ids": ("batch", "tokens")}

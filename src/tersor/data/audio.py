@@ -45,7 +45,12 @@ _LAYOUTS = {
     "log_mel": ("NMT", "NTM", "NCMT", "NCTM", "NMTC", "NTMC"),
 }
 _LARGEST = 1 << 28  # values in one sample, and bytes of one file
-_BROKEN = (OSError, ValueError, TypeError, EOFError, MemoryError, OverflowError, struct.error)
+_BROKEN = (
+    *(OSError, ValueError, TypeError, EOFError, MemoryError, OverflowError, struct.error),
+    *(ArithmeticError, NameError),  # of scipy, where a file has no blocks or no channels
+)
+_FASTEST = 1 << 20  # values per second
+_FINEST = 1 << 13  # denominator of a ratio of rates: filters grow with it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,9 +164,12 @@ class Hearing:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 rate, values = wavfile.read(path)
+            if not 1 <= rate <= _FASTEST:
+                raise ValueError(f"{rate} values per second")
             sound = _mono(values)
             if rate != self.rate:
-                ratio = Fraction(self.rate, int(rate))
+                exact = Fraction(self.rate, int(rate))
+                ratio = exact.limit_denominator(_FINEST) or exact
                 needed = math.ceil(self.count / ratio) + 64
                 sound = resample_poly(sound[:needed], ratio.numerator, ratio.denominator)
         except _BROKEN as error:

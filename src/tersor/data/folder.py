@@ -84,7 +84,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         remedy = "Say there how a file becomes an array; see docs/bring-your-model.md."
-        raise FileError(path, "is not there", remedy)
+        raise FileError(path.absolute(), "is not there", remedy)
     try:
         if path.stat().st_size > _LARGEST:
             raise FileError(path, "is too large for a table", "Correct it.")
@@ -92,6 +92,14 @@ def read_toml(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise FileError(path, f"is not TOML ({error})", "Correct it.") from None
     return {k: tuple(v) if isinstance(v, list) else v for k, v in table.items()}
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; a name that no system takes is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
 
 
 def settings_of(path: Path, kind: type[Any], required: Collection[str]) -> Any:

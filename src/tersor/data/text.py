@@ -30,7 +30,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor.data.folder import settings_of
+from tersor.data.folder import is_file, settings_of
 from tersor.data.samples import Samples
 from tersor.data.stream import Stream
 from tersor.errors import DataError, FileError, InputError
@@ -143,8 +143,8 @@ def _padded(values: list[int], length: int, fill: int) -> Array:
 def _file_in(folder: Path, how: Reading) -> Path:
     if how.file:
         path = folder / how.file
-        if not path.is_file() or path.suffix.lower() not in SUFFIXES:
-            problem = "is not there" if not path.is_file() else "is no file of texts"
+        if not is_file(path) or path.suffix.lower() not in SUFFIXES:
+            problem = "is no file of texts" if is_file(path) else "is not there"
             raise FileError(path, problem, f"Name one that ends with {', '.join(SUFFIXES)}.")
         return path
     known = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES]
@@ -247,7 +247,7 @@ def _tokenizer(path: Path, how: Reading) -> tuple[Encode, int]:
     except ImportError:
         remedy = "Run: pip install tokenizers."
         raise FileError(path, "needs the package tokenizers", remedy) from None
-    if not path.is_file():
+    if not is_file(path):
         raise FileError(path, "is not there", f"Name it in {TABLE}: tokenizer.")
     try:
         if path.suffix.lower() == ".txt":
@@ -264,6 +264,13 @@ def _tokenizer(path: Path, how: Reading) -> tuple[Encode, int]:
     fill = padding["pad_id"] if padding else next((i for i in known if i is not None), 0)
 
     def encode(text: str, pair: str | None) -> Any:
-        return made.encode(str(text), None if pair is None else str(pair))
+        try:
+            return made.encode(str(text), None if pair is None else str(pair))
+        except Exception as error:  # noqa: BLE001 - the package raises no other
+            told = " ".join(str(error).split())[:200]
+            remedy = "Use the tokenizer that the model was trained with."
+            raise FileError(
+                path, f"makes no tokens of {text[:80]!r} ({told})", remedy
+            ) from None
 
     return encode, int(fill)

@@ -79,9 +79,6 @@ def test_the_choice_holds_for_a_process():
         capture_output=True,
         text=True,
         check=True,
-        env={
-            "PYTHONPATH": str(Path(kernels.__file__).parents[2]),
-            choose.VARIABLE: "reference",
-        },
+        env={"PYTHONPATH": root, choose.VARIABLE: "reference"},
     )
     assert done.stdout == "reference None\n"

@@ -12,7 +12,8 @@ from hypothesis.extra import numpy as hnp
 
 from tersor.codecs.raw import Raw
 from tersor.errors import FileError, FormatError, InputError
-from tersor.store import container
+from tersor.kernels import choose
+from tersor.store import container, layout
 from tersor.store.container import Reader, encode, write
 
 
@@ -54,7 +55,7 @@ def test_everything_comes_back(codec):
         assert reader.section(name) == content
 
 
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 @given(
     st.dictionaries(
         st.text(max_size=9),
@@ -113,13 +114,26 @@ def encode_of(reader, name):
     return reader._source.read(reader._run._payloads[index], reader._run.blocks[index].stored)
 
 
-def test_auto_takes_the_shortest_and_small_tensors_share():
+def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
+    for name, wanted in [
+        ("reference", ["raw", "zstd"]),
+        ("portable", ["raw", "huffman", "rans", "zstd"]),
+    ]:
+        made = choose.Choice(name, "a test asks for it", choose.LEVELS)
+        monkeypatch.setattr(layout, "choice", lambda made=made: made)
+        assert [coder.name for coder in layout.candidates("auto")] == wanted
+    assert [coder.name for coder in layout.candidates("rans")] == ["rans"]
+
+
+def test_auto_takes_the_shortest_and_small_tensors_share(monkeypatch):
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
     rng = np.random.default_rng(0)
     tensors = {"zeros": np.zeros(70_000, np.int8), "noise": rng.bytes(70_000)}
     tensors["noise"] = np.frombuffer(tensors["noise"], np.uint8)
     tensors |= {f"scale{i}": rng.random(16, np.float32) for i in range(20)}
     reader = Reader(encode(tensors, {}))
-    assert reader.info("zeros") == container.Info("int8", (70_000,), "zstd", 70_000, 17)
+    assert reader.info("zeros") == container.Info("int8", (70_000,), "rans", 70_000, 14)
     assert reader.info("noise") == container.Info("uint8", (70_000,), "raw", 70_000, 70_000)
     assert len(reader._run.blocks) == 3
     assert reader.info("scale3").stored <= 64

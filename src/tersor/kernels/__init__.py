@@ -186,7 +186,9 @@ def rans_decode(
         level = choose.level()
         fine = native.rans_decode(words, states.copy(), frequencies, bits, target, level)
     if not fine:
-        raise FormatError(f"words of rANS are no {target.size} symbols", offset=words.size)
+        raise FormatError(
+            f"words of rANS are damaged: no {target.size} symbols", offset=words.size
+        )
 
 
 def huffman_encode(symbols: Bytes, lengths: Bytes) -> Bytes:
@@ -214,4 +216,6 @@ def huffman_decode(data: Bytes, lengths: Bytes, target: Bytes) -> None:
     native = choose.module()
     decode = reference.huffman_decode if native is None else native.huffman_decode
     if not decode(data, lengths, target):
-        raise FormatError(f"Huffman codes are no {target.size} symbols", offset=data.size)
+        raise FormatError(
+            f"Huffman codes are damaged: no {target.size} symbols", offset=data.size
+        )

@@ -13,10 +13,12 @@ from tersor.codecs import find as find_codec
 from tersor.codecs import names as codec_names
 from tersor.codecs.codec import Codec
 from tersor.errors import InputError
+from tersor.kernels.choose import choice
 from tersor.store.directory import SMALL, Block, Entry, in_layout_order
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
+_BY_KERNELS = {"huffman", "rans"}  # in numpy a second's work takes a minute
 _BLOCK_HEADER = 10  # bytes that one more block takes in the directory, about
 
 
@@ -42,13 +44,16 @@ class Coded:
 
 
 def candidates(codec: str) -> list[Codec]:
-    """The codec of that name; for "auto" all codecs, `raw` first.
+    """The codec of that name; for "auto" all codecs that are quick here, `raw` first.
+
+    Where the native kernels are missing, "auto" leaves out the codecs that need them.
 
     Raises:
         InputError: There is no such codec.
     """
     if codec == "auto":
-        ordered = sorted(codec_names(), key=lambda name: name != "raw")
+        slow = _BY_KERNELS if choice().name == "reference" else set()
+        ordered = sorted(set(codec_names()) - slow, key=lambda name: (name != "raw", name))
         return [find_codec(name).CODEC() for name in ordered]
     if codec not in codec_names():
         allowed = "one of auto, " + ", ".join(codec_names())

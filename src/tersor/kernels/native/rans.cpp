@@ -14,7 +14,8 @@ namespace {
 // x / f is the high word of x * inverse; for f = 1, one less, which bias and rest make up for.
 struct Step {
   std::uint64_t inverse;
-  std::uint32_t bias, rest, limit;
+  std::uint32_t limit;
+  std::uint16_t bias, rest;  // below 2^16, because start + total is at most that
 };
 
 void prepare(const std::uint32_t* frequencies, unsigned bits, Step* steps) {
@@ -25,8 +26,8 @@ void prepare(const std::uint32_t* frequencies, unsigned bits, Step* steps) {
     if (f == 0) continue;
     const std::uint64_t top = ~std::uint64_t{0};
     steps[s].inverse = f == 1 ? top : top / f + 1;
-    steps[s].bias = f == 1 ? start + total - 1 : start;
-    steps[s].rest = total - f;
+    steps[s].bias = static_cast<std::uint16_t>(f == 1 ? start + total - 1 : start);
+    steps[s].rest = static_cast<std::uint16_t>(total - f);
     steps[s].limit = static_cast<std::uint32_t>((std::uint64_t{f} << (32 - bits)) - 1);
     start += f;
   }
@@ -54,6 +55,34 @@ void fill(const std::uint32_t* frequencies, unsigned bits, RansTable& table) {
       table.symbols[slot] = static_cast<std::uint8_t>(s);
     }
   }
+}
+
+// One round of symbols of all lanes, as long as words cannot run out.
+std::size_t rounds(const RansTable& table, RansInput& in, std::uint32_t* states, unsigned lanes,
+                   std::uint8_t* out, std::size_t n) {
+  const unsigned bits = table.bits, narrow = bits == least_bits;
+  const std::uint32_t mask = (1u << bits) - 1, below = narrow ? 8 : 0, above = narrow ? 20 : 16;
+  const std::uint32_t low = narrow ? 0xfff : 0xffff;
+  std::uint32_t now[most_lanes];
+  std::memcpy(now, states, lanes * sizeof *now);
+  RansInput at = in;
+  std::size_t done = 0;
+  for (; n - done >= lanes && at.at + lanes <= at.count; done += lanes) {
+    for (unsigned lane = 0; lane < lanes; ++lane) {
+      std::uint32_t x = now[lane];
+      const std::uint32_t slot = x & mask, entry = table.entries[slot];
+      out[done + lane] = table.symbols[slot];
+      const std::uint32_t upper = x >> bits;
+      x = (entry >> above) * upper + upper + (entry >> below & low);
+      const unsigned taken = x < lowest_state;
+      x = x << (16 * taken) | (word(at) & (0u - taken));
+      at.at += taken;
+      now[lane] = x;
+    }
+  }
+  in = at;
+  std::memcpy(states, now, lanes * sizeof *now);
+  return done;
 }
 
 // One symbol after the other, whatever is left. False if words end too early.
@@ -91,21 +120,24 @@ bool is_constant(const std::uint32_t* frequencies, unsigned bits, std::uint8_t& 
 std::ptrdiff_t rans_encode(const std::uint8_t* symbols, std::size_t n,
                            const std::uint32_t* frequencies, unsigned bits, unsigned lanes,
                            std::uint32_t* states, std::uint16_t* words) {
-  Step steps[256];
+  alignas(64) Step steps[256] = {};
   prepare(frequencies, bits, steps);
-  for (unsigned lane = 0; lane < lanes; ++lane) states[lane] = lowest_state;
+  std::uint32_t now[most_lanes];
+  for (unsigned lane = 0; lane < lanes; ++lane) now[lane] = lowest_state;
   std::size_t at = n;
+  bool missing = false;
   for (std::size_t i = n; i-- > 0;) {
-    if (frequencies[symbols[i]] == 0) return -1;
     const Step& step = steps[symbols[i]];
-    std::uint32_t x = states[i & (lanes - 1)];
+    std::uint32_t& x = now[i & (lanes - 1)];
+    missing |= step.inverse == 0;
     words[at - 1] = static_cast<std::uint16_t>(x);  // counts only if x is too large
-    const bool out = x > step.limit;
+    const unsigned out = x > step.limit;
     at -= out;
-    x = out ? x >> 16 : x;
-    states[i & (lanes - 1)] = x + step.bias + high(x, step.inverse) * step.rest;
+    const std::uint32_t y = x >> (16 * out);
+    x = y + step.bias + high(y, step.inverse) * step.rest;
   }
-  return static_cast<std::ptrdiff_t>(at);
+  std::memcpy(states, now, lanes * sizeof *now);
+  return missing ? -1 : static_cast<std::ptrdiff_t>(at);
 }
 
 bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states,
@@ -118,23 +150,25 @@ bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* 
   } else {
     alignas(64) RansTable table;
     fill(frequencies, bits, table);
-    RansRounds rounds = nullptr;
+    RansRounds fast = nullptr;
 #ifdef TERSOR_X86
-    if (level == Level::avx512) rounds = rans_rounds_avx512(lanes, bits != least_bits);
-    if (level == Level::avx2) rounds = rans_rounds_avx2(lanes, bits != least_bits);
+    if (level == Level::avx512) fast = rans_rounds_avx512(lanes, bits != least_bits);
+    if (level == Level::avx2) fast = rans_rounds_avx2(lanes, bits != least_bits);
 #else
     static_cast<void>(level);
 #endif
     std::size_t done = 0;
-    if (rounds != nullptr) {
-      done = rounds(table, in, states, out, n);
+    if (fast == nullptr) {
+      done = rounds(table, in, states, lanes, out, n);
+    } else {
+      done = fast(table, in, states, out, n);
       // The last words, with zeros behind them to read on without harm.
       std::uint8_t tail[2 * 2 * most_lanes] = {};
       const std::size_t left = in.count - in.at;
       if (left <= most_lanes) {
         std::memcpy(tail, in.words + 2 * in.at, 2 * left);
         RansInput rest{tail, left + lanes, 0};
-        done += rounds(table, rest, states, out + done, n - done);
+        done += fast(table, rest, states, out + done, n - done);
         if (rest.at > left) return false;
         in.at += rest.at;
       }

@@ -1,0 +1,175 @@
+"""The payload of rANS: what released ones decode to, how short it is, what is refused."""
+
+import hashlib
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tersor.codecs import rans
+from tersor.codecs.rans import FORMS, Rans
+from tersor.errors import FormatError
+from tersor.kernels import as_bytes
+from tersor.kernels.tables import BitWriter
+
+
+def numbers(count):
+    return np.arange(count, dtype=np.int64)
+
+
+def mixed():
+    i = numbers(200_000)
+    return ((i * i % 251) * (i % 7) // 5 % 64).astype(np.uint8)
+
+
+def floats(kind, count=30_000):
+    return ((numbers(count) * 7919 % 10007 - 5000) / 1000).astype(kind)
+
+
+def integers():
+    return (numbers(20_000) * 7919 % 10007 - 5000).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    ("text", "payload"),
+    [
+        (b"a" * 1000, "0afa0800a018c102e83900000100"),
+        (
+            b"abracadabra" * 6,
+            "871001814031dac18085e0006c9c2401bf74610094ab4f09c5599c66f3cf9b6016a31c4b",
+        ),
+    ],
+    ids=["one_symbol", "five_symbols"],
+)
+def test_payloads_of_0_1_0_are_read_and_written_again(text, payload):
+    assert Rans().decode(bytes.fromhex(payload), len(text)) == text
+    assert Rans().encode(text).hex() == payload
+
+
+@pytest.mark.parametrize(
+    ("data", "size", "digest"),
+    [
+        (mixed(), 139_898, "1e2cd03c446abcba"),
+        (floats(np.float32), 91_627, "db093d52feb44fe7"),
+        (floats(np.float16), 48_591, "3905300607dfdfe8"),
+        (floats(np.float64), 190_448, "9e7555e60b76f188"),
+        (integers(), 38_370, "fc28961aaca2ebf0"),
+    ],
+    ids=["uint8", "float32", "float16", "float64", "int32"],
+)
+def test_the_bits_are_those_of_0_1_0(data, size, digest):
+    payload = Rans().encode(data.tobytes())
+    assert (len(payload), hashlib.sha256(payload).hexdigest()[:16]) == (size, digest)
+    assert Rans().decode(payload, data.nbytes) == data.tobytes()
+
+
+@pytest.mark.parametrize("spread", [1, 3, 25, 60])
+def test_bytes_come_within_half_a_percent_of_their_entropy(spread):
+    values = np.random.default_rng(0).normal(0, spread, 2**16).round().clip(-128, 127)
+    counts = np.unique(values, return_counts=True)[1]
+    bound = float((counts * np.log2(values.size / counts)).sum()) / 8
+    payload = Rans().encode(values.astype(np.int8).tobytes())
+    assert bound < len(payload) < 1.005 * bound
+
+
+@pytest.mark.parametrize(
+    ("kind", "share"), [(np.float32, 0.84), (np.float16, 0.86)], ids=["float32", "float16"]
+)
+def test_floats_are_coded_by_planes(kind, share):
+    """A bell has 2.4 bits of exponent where 8 (5) are stored; the rest is noise."""
+    values = np.random.default_rng(0).normal(0, 0.02, 2**15).astype(kind)
+    assert FORMS[rans._form(as_bytes(values.tobytes()))][0] == values.itemsize
+    assert len(Rans().encode(values.tobytes())) < share * values.nbytes
+
+
+def test_noise_takes_few_bytes_more_than_it_is():
+    noise = np.random.default_rng(0).bytes(10_000)
+    assert len(Rans().encode(noise)) <= len(noise) + 5
+
+
+weights = hnp.arrays(np.int64, 256, elements=st.sampled_from([0, 0, 1, 2, 7, 500, 245760]))
+
+
+@settings(max_examples=50, deadline=None)
+@given(given_weights=weights, bits=st.integers(12, 15))
+def test_frequencies_sum_up_whatever_the_table_says(given_weights, bits):
+    given_weights[3] = max(1, given_weights[3])
+    found = rans._frequencies(given_weights, bits)
+    assert int(found.sum()) == 2**bits
+    assert ((found > 0) == (given_weights > 0)).all()
+
+
+def test_logarithms_are_at_most_two_units_too_small():
+    table = rans._log2()
+    assert table[[1, 2, 4, 2**15]].tolist() == [0, 1 << 16, 2 << 16, 15 << 16]
+    missing = np.log2(np.arange(1, 2**16 + 1)) * 2**16 - table[1:]
+    assert missing.min() > -1e-6
+    assert missing.max() < 2
+
+
+# Forged payloads
+
+
+def forge(*, size=4, form=0, coded=True, lanes=0, words=0, levels=None, states=b"", tail=b""):
+    """A payload of one plane; by default, of four equal bytes, but for its states."""
+    head = BitWriter()
+    head.put_size(size)
+    head.put(form, 3)
+    if coded:
+        head.put(1, 1)
+        head.put(0, 2)
+        head.put(lanes, 3)
+        head.put_size(words)
+        head.put_levels(levels or [0] * 97 + [1] + [0] * 158, 18)
+    else:
+        head.put(0, 1)
+    return head.to_bytes() + states + tail
+
+
+ONE_LANE = bytes.fromhex("00000100")
+
+
+def test_what_is_forged_below_is_well_formed_but_for_one_field():
+    assert Rans().decode(forge(states=ONE_LANE), 4) == b"aaaa"
+    assert Rans().decode(forge(coded=False, tail=b"abcd"), 4) == b"abcd"
+
+
+@pytest.mark.parametrize(
+    ("problem", "payload", "count"),
+    [
+        ("ends too early", b"", 4),
+        ("payload of 4 bytes where 5 belong", forge(states=ONE_LANE), 5),
+        ("payload of 0 bytes where 0 belong", forge(size=0, states=ONE_LANE), 0),
+        ("number 0 in 63 bits", bytes([63]) + bytes(20), 4),
+        ("form 7 for 4 bytes", forge(form=7, states=ONE_LANE), 4),
+        ("form 1 for 5 bytes", forge(size=5, form=1, states=ONE_LANE), 5),
+        ("128 lanes", forge(lanes=7, states=128 * ONE_LANE), 4),
+        ("planes of 18446744073709551610 bytes", forge(words=2**63 - 5, states=ONE_LANE), 4),
+        ("table without symbols", forge(levels=[0] * 256, states=ONE_LANE), 4),
+        ("planes end at byte", forge(states=ONE_LANE, tail=b"\0"), 4),
+        ("planes end at byte", forge(words=1, states=ONE_LANE), 4),
+        ("planes end at byte", forge(coded=False, tail=b"abc"), 4),
+        ("state 65535 out of range", forge(states=bytes.fromhex("ffff0000")), 4),
+        ("rANS are damaged", forge(states=bytes.fromhex("01000100")), 4),
+        ("rANS are damaged", forge(words=1, states=ONE_LANE, tail=b"ab"), 4),
+    ],
+)
+def test_forged_payload_is_refused(problem, payload, count):
+    with pytest.raises(FormatError, match=problem):
+        Rans().decode(payload, count)
+
+
+def test_a_refusal_takes_little_memory():
+    payload = forge(size=2**40, words=2**40, states=ONE_LANE)
+    target = bytearray(10)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match="1099511627776 bytes where 10 belong"):
+            Rans().decode_into(payload, memoryview(target))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**16

@@ -187,3 +187,21 @@ def test_an_encoder_read_from_onnx_has_the_same_layers_smoothed(write, tmp_path)
     counts = [sum(note.done for note in each.notes) for each in (smoothed, own)]
     assert counts == [6, 6]  # query, key, value, dense, up, down
     assert sqnr_db(encoder().run(FRESH)["y"], smoothed.run(FRESH)["y"]) > 110.0
+
+
+def test_it_looks_at_as_many_samples_as_the_step_that_rounds():
+    assert QuantizeSmooth().samples == QuantizeStatic().samples
+
+
+def test_an_outlier_that_it_has_not_seen_costs_precision():
+    x = np.random.default_rng(0).standard_normal((64, 12)).astype(np.float32)
+    x[48:, 3] *= 40
+    samples, network = Samples({"x": x}), perceptron()
+    wanted = network.run({"x": x})["y"]
+    rounding = QuantizeStatic(ranges="minmax", min_sqnr_db=-100.0)
+
+    def left_db(looked_at):
+        smooth = QuantizeSmooth(samples=looked_at).apply(network, samples)
+        return sqnr_db(wanted, rounding.apply(smooth, samples).run({"x": x})["y"])
+
+    assert left_db(64) > left_db(32) + 3.0

@@ -47,13 +47,14 @@ class QuantizeSmooth:
 
     Attributes:
         alphas: Strengths to try, each in [0, 1]: 0 evens out the weights, 1 the activations.
-        samples: How many samples to look at, at most.
+        samples: How many samples to look at, at most; not fewer than the step that rounds does,
+            or an outlier in the others makes its range wide.
         insert: Whether to multiply where nothing can take the factors over.
         keep: Names of layers whose input stays as it is.
     """
 
     alphas: tuple[float, ...] = (0.35, 0.5, 0.65, 0.8, 0.95)
-    samples: int = 128
+    samples: int = 512
     insert: bool = True
     keep: tuple[str, ...] = ()
 

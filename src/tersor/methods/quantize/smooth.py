@@ -47,8 +47,8 @@ class QuantizeSmooth:
 
     Attributes:
         alphas: Strengths to try, each in [0, 1]: 0 evens out the weights, 1 the activations.
-        samples: How many samples to look at, at most; not fewer than the step that rounds does,
-            or an outlier in the others makes its range wide.
+        samples: How many samples to look at, at most; no fewer than the step that rounds
+            does, or an outlier in the others makes its range wide.
         insert: Whether to multiply where nothing can take the factors over.
         keep: Names of layers whose input stays as it is.
     """

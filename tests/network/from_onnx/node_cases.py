@@ -16,7 +16,7 @@ from tersor.network.from_onnx.reader import operators, read
 
 # Arrays of other types (texts, bfloat16, float8, four bits) are none that numpy has.
 KINDS = "biuf"
-# Their expected values take seconds to compute, and their operators cannot be read.
+# Their expected values take seconds to compute; of LpPool there are tests of our own.
 LEFT_OUT = {"lppool", "deformconv"}
 
 

@@ -26,7 +26,7 @@ REFUSED = {
         "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"
     ),
     "defined by ONNX through Scan": "LinearAttention",
-    "rare, and without a counterpart in torch": ("DeformConv GlobalLpPool LpPool MaxRoiPool"),
+    "rare, and without a counterpart in torch": ("DeformConv MaxRoiPool"),
 }
 
 _HEAD = """# What of ONNX can be read

@@ -1,5 +1,6 @@
 """Convolutions, pools, products of matrices, dropout."""
 
+import math
 import operator
 from collections.abc import Callable
 from typing import Any
@@ -248,6 +249,35 @@ def global_max_pool(op: Operation) -> Value:
     return op.call(aten.amax.default, x, list(range(2, op.rank(x))), keepdim=True)
 
 
+def lp_pool(op: Operation) -> Value:
+    """LpPool: the p-th root of the sum of |x|^p in each window; padding adds nothing."""
+    x = op.tensor(0)
+    window = Window(op, x, _positive(op, "kernel_shape", [1] * (op.rank(x) - 2)))
+    if any(d != 1 for d in window.dilation) or op.integer("ceil_mode", 0):
+        raise op.refuse("with dilations or ceil_mode cannot be read")
+    powers = op.call(aten.constant_pad_nd.default, _powers(op, x), window.explicit)
+    means = op.call(_AVG_POOL[window.n], powers, window.kernel, window.stride)
+    return _root(op, op.call(aten.mul.Tensor, means, math.prod(window.kernel)))
+
+
+def global_lp_pool(op: Operation) -> Value:
+    """GlobalLpPool: the p-norm of each channel."""
+    x = op.tensor(0)
+    sums = op.call(aten.sum.dim_IntList, _powers(op, x), list(range(2, op.rank(x))), True)  # noqa: FBT003
+    return _root(op, sums)
+
+
+def _powers(op: Operation, x: Tensor) -> Tensor:
+    """|x|^p, for the p of a node, 2 by default."""
+    if op.integer("p", 2) < 1:
+        raise op.refuse(f"has a p of {op.integer('p', 2)}")
+    return op.call(aten.pow.Tensor_Scalar, op.call(aten.abs.default, x), op.integer("p", 2))
+
+
+def _root(op: Operation, sums: Tensor) -> Value:
+    return op.call(aten.pow.Tensor_Scalar, sums, 1 / op.integer("p", 2))
+
+
 def gemm(op: Operation) -> Value:
     """Gemm: a linear layer where it is one."""
     a, b, c = op.tensor(0), op.tensor(1), op.maybe(2)
@@ -299,7 +329,9 @@ OPERATORS: dict[str, Callable[[Operation], Any]] = {
     "Einsum": einsum,
     "Gemm": gemm,
     "GlobalAveragePool": global_average_pool,
+    "GlobalLpPool": global_lp_pool,
     "GlobalMaxPool": global_max_pool,
     "MatMul": matmul,
+    "LpPool": lp_pool,
     "MaxPool": max_pool,
 }

@@ -23,6 +23,7 @@ from tersor.network.arguments import arguments
 from tersor.network.layers import layers
 from tersor.network.network import Network
 from tersor.network.quantizer import ActivationQuantizer
+from tersor.network.running import in_place
 
 _CHUNK = 8
 
@@ -93,7 +94,7 @@ class _SideBySide(fx.Interpreter):
     """Runs the graph with and without roundings, and corrects layers on the way."""
 
     def __init__(self, network: Network, places: dict[str, _Place]) -> None:
-        super().__init__(network.module)
+        super().__init__(in_place(network).module)
         self.places, self.size = places, 0
         self.weights: dict[str, _Pair] = {}
 

@@ -29,6 +29,12 @@ class _Watcher(fx.Interpreter):
         super().__init__(network.module)
         self.histograms = histograms
         self.size = 0
+        self.weights: dict[str, Any] = {}
+
+    def fetch_attr(self, target: str) -> Any:
+        if target not in self.weights:  # the way to it takes longer than a small operation
+            self.weights[target] = super().fetch_attr(target)
+        return self.weights[target]
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)

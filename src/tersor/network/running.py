@@ -40,8 +40,15 @@ def for_running(network: Network, keep: Container[str] = ()) -> Network:
         network: In evaluation mode.
         keep: Names of nodes whose values somebody else looks at.
     """
-    result = network.copy()
+    result = in_place(network, keep)
     _decode(result)
+    result.module.recompile()
+    return result
+
+
+def in_place(network: Network, keep: Container[str] = ()) -> Network:
+    """The same, with codes as they are; see `for_running`."""
+    result = network.copy()
     for node in result.graph.nodes:
         source: Any = next(iter(node.args), None) if node.target in _IN_PLACE else None
         if _is_free(source, node) and source.name not in keep:

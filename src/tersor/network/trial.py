@@ -4,7 +4,7 @@ The first samples also show the mean error that roundings leave, by which biases
 corrected, see `network.bias`: only where the outputs come nearer to what they were.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import torch
@@ -12,12 +12,13 @@ import torch
 from tersor.arrays.noise import Noise
 from tersor.codes.affine import Affine
 from tersor.codes.code import Code
-from tersor.data.samples import Samples
+from tersor.data.samples import Batch, Samples
 from tersor.network.bias import mean_errors
 from tersor.network.network import Array, Network
 from tersor.network.running import batch_size_of, for_running
 
-_SAMPLES = 32  # enough to tell noise of networks apart, and means of errors
+_SAMPLES = 32  # enough for means of errors
+_COMPARED = 16  # enough to tell noise of networks apart
 _BATCH = 16
 _CHUNK = 8
 
@@ -27,20 +28,22 @@ class Trial:
 
     Args:
         network: The one to compare with.
-        samples: Inputs; the first 32 are looked at.
+        samples: Inputs; the first 32 are looked at, the outputs of 16 are compared.
     """
 
     def __init__(self, network: Network, samples: Samples) -> None:
-        self._samples = samples.take(0, _SAMPLES)
         self._size = batch_size_of(network, _BATCH)
-        batches, exact = self._samples.batches(self._size), for_running(network)
-        self._exact = [_floats(exact.run(batch.inputs)) for batch in batches]
+        self._samples = samples.take(0, _whole(_SAMPLES, self._size))
+        exact = for_running(network)
+        self._exact = [_floats(exact.run(batch.inputs)) for batch in self._batches()]
+
+    def _batches(self) -> Iterator[Batch]:
+        return self._samples.take(0, _whole(_COMPARED, self._size)).batches(self._size)
 
     def noise(self, changed: Network) -> float:
         """Error power over signal power of the worst output; 0 where none is a float."""
         total, found = Noise(), for_running(changed)
-        batches = self._samples.batches(self._size)
-        for exact, batch in zip(self._exact, batches, strict=True):
+        for exact, batch in zip(self._exact, self._batches(), strict=True):
             total.add(batch.start, exact, _floats(found.run(batch.inputs)))
         return max((total.relative_power(name) for name in total.signal), default=0.0)
 
@@ -54,6 +57,11 @@ class Trial:
 def fits(bias: torch.Tensor, scale: torch.Tensor) -> bool:
     """Whether 32 bits hold a bias at that scale."""
     return bool((bias.abs() / scale.double()).max() < 2**31 - 1)
+
+
+def _whole(most: int, size: int) -> int:
+    """How many samples make whole batches: `most` or so."""
+    return max(size, most // size * size)
 
 
 def _floats(outputs: Mapping[str, Array]) -> dict[str, Array]:

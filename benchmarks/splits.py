@@ -29,10 +29,10 @@ from numpy.typing import NDArray
 from benchmarks import datasets
 from benchmarks.datasets import Bytes, Labels
 from benchmarks.features import log_mel, one_second
+from benchmarks.spacing import evenly
 from benchmarks.tokens import tokens
 from tersor.data.lazy import lazy
 from tersor.data.samples import Samples
-from tersor.data.split import evenly
 
 Floats = NDArray[np.float32]
 See = Callable[[Any], Floats]

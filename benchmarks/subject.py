@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from benchmarks import scoring
 from benchmarks.scoring import Drop
+from benchmarks.spacing import evenly
 from tersor.data.samples import Samples
-from tersor.data.split import evenly
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

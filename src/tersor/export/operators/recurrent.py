@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 
+from tersor.errors import ModelError
 from tersor.export.call import Call, Value
 from tersor.export.writer import Writer
 
@@ -109,11 +110,20 @@ def layers(kind: Kind) -> Callable[[Writer, Call], list[str]]:
 
 
 def _parameters(call: Call) -> list[list[list[Value]]]:
-    """The weights, by layer and direction."""
+    """The weights, by layer and direction.
+
+    Raises:
+        ModelError: ONNX has no layer of that kind.
+    """
     given, each = call.values("params"), 4 if call.flag("has_biases") else 2
     directions = 1 + call.flag("bidirectional")
     if len(given) != each * directions * call.whole("num_layers"):
-        call.fail("has projections")
+        # torch.onnx would write a file that no engine takes
+        raise ModelError(
+            call.node.name,
+            "projects the states of an LSTM (proj_size), which ONNX cannot",
+            "Leave proj_size out, and put an nn.Linear behind the layer.",
+        )
     groups = [given[i : i + each] for i in range(0, len(given), each)]
     return [groups[i : i + directions] for i in range(0, len(groups), directions)]
 

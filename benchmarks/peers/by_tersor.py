@@ -2,11 +2,13 @@
 
 quantize    the first candidate of the default recipe for this kind of network, alone: read,
             quantize, write model.onnx and model.tsr
-compress    everything: the default recipe with its races, checks and reports
+compress    everything: the default recipe with its races, checks and reports; of texts at
+            most 512 validate
 """
 
 from benchmarks.peers.job import KINDS, Job
 
+_TEXTS = 512
 SETTINGS = dict.fromkeys(KINDS, ("quantize", "compress"))
 
 
@@ -51,6 +53,8 @@ def _compress(job: Job) -> None:
     text = job.kind == "text"  # labels are of pairs: the float network's outputs count
     labels = None if text else np.load(source / "validation-labels.npy")
     validation = tersor.Samples(inputs, labels)
+    if text:
+        validation = validation.take(0, _TEXTS)
     parts = tersor.split(tersor.Samples(job.calibration()), validation=validation)
     result = tersor.compress(job.model, parts, metric="mse" if text else None)
     result.save(job.target)

@@ -67,6 +67,13 @@ def test_codes_move_between_roundings_to_one_grid(op, run_onnx):
     assert_equal(network, data, run_onnx, 3, 4, 4, 4)
 
 
+def test_what_is_rounded_already_is_not_rounded_again(run_onnx):
+    network = between(aten.dropout.default, (0.5, False))
+    data = to_onnx(network)
+    assert ops(data) == ["QuantizeLinear", "DequantizeLinear"]
+    assert_equal(network, data, run_onnx, 3, 4, 4, 4)
+
+
 @pytest.mark.parametrize("op", MOVES)
 def test_what_moves_codes_moves_floats_without_roundings(op, run_onnx):
     network = between(*MOVES[op])

@@ -1,7 +1,10 @@
 """Which values are rounded, and who reads them rounded."""
 
 import torch
+from torch import nn
+from torch.nn import functional
 
+from tersor.network.capture import capture
 from tersor.network.layers import layers
 from tersor.network.points import points
 from tersor.testing.networks import convolutional, encoder
@@ -59,3 +62,28 @@ def test_what_an_integer_kernel_makes_is_rounded_in_front_of_a_view_too():
     found = found_in(network)
     assert {pool, view} <= set(found.of)
     assert found.of[pool] == found.of[view]
+
+
+class Pooled(nn.Module):
+    """What a convolution makes, or adds, is averaged: nobody multiplies the average."""
+
+    def __init__(self, *, residual):
+        super().__init__()
+        self.residual = residual
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x):
+        y = functional.dropout(torch.relu(self.conv(x)), training=False)
+        return (torch.sigmoid(y) if self.residual else y).mean((2, 3))
+
+
+def test_what_a_convolution_hands_to_a_pool_is_rounded_and_the_average_is_not():
+    found = found_in(capture(Pooled(residual=False), torch.randn(2, 3, 4, 4)))
+    reads = {name: sorted(users) for name, users in rounded_reads(found).items()}
+    assert [users for users in reads.values() if "mean" in users]
+    assert "mean" not in reads
+
+
+def test_a_pool_of_what_floats_make_reads_floats():
+    found = found_in(capture(Pooled(residual=True), torch.randn(2, 3, 4, 4)))
+    assert not any("mean" in users for users in rounded_reads(found).values())

@@ -27,22 +27,34 @@ def move_codes(w: Writer, outputs: Collection[str]) -> None:
     reads = Counter(name for node in w.nodes for name in node.inputs)
     gone: set[int] = set()
     for rounding in w.nodes:
-        rounds = rounding.op == "QuantizeLinear"
-        carrier = makers.get(rounding.inputs[0]) if rounds else None
-        source = makers.get(carrier.inputs[0]) if carrier is not None else None
-        if carrier is None or source is None or not _moves(carrier):
+        if rounding.op != "QuantizeLinear" or rounding.inputs[0] not in makers:
             continue
-        moved = carrier.outputs[0]
-        alone = reads[moved] == 1 and moved not in outputs
-        rounded = source.op == "DequantizeLinear" and grid(w, source) == grid(w, rounding)
-        if alone and rounded:
-            carrier.inputs[0] = source.inputs[0]
-            carrier.outputs = list(rounding.outputs)
-            if carrier.op == "Pad":
-                carrier.inputs.append(rounding.inputs[2])
-            makers[rounding.outputs[0]] = carrier
+        maker = makers[rounding.inputs[0]]
+        moved = maker.outputs[0]
+        if _is_rounded(w, maker, rounding):
+            again, codes = rounding.outputs[0], maker.inputs[0]
+            for node in w.nodes:
+                node.rename(again, codes)
             gone.add(id(rounding))
+        elif _moves(maker) and reads[moved] == 1 and moved not in outputs:
+            source = makers.get(maker.inputs[0])
+            if source is not None and _is_rounded(w, source, rounding):
+                _let_codes_through(maker, source, rounding)
+                makers[rounding.outputs[0]] = maker
+                gone.add(id(rounding))
     w.nodes = [node for node in w.nodes if id(node) not in gone]
+
+
+def _is_rounded(w: Writer, source: Node, rounding: Node) -> bool:
+    """Whether `source` gives values on the grid of `rounding`."""
+    return source.op == "DequantizeLinear" and grid(w, source) == grid(w, rounding)
+
+
+def _let_codes_through(carrier: Node, source: Node, rounding: Node) -> None:
+    carrier.inputs[0] = source.inputs[0]
+    carrier.outputs = list(rounding.outputs)
+    if carrier.op == "Pad":
+        carrier.inputs.append(rounding.inputs[2])
 
 
 def grid(w: Writer, rounding: Node) -> list[object]:

@@ -18,7 +18,8 @@ another shape or order: engines move floats faster, or let the float kernel do i
 A value that an integer kernel makes is read rounded by all, except by the network's output:
 the kernel writes integers only. A value that a float kernel makes is there in floats anyway,
 and is read rounded by integer kernels only: the residual sum behind a normalization keeps its
-precision.
+precision. A pool that nobody wants rounded stays float, but what a compute hands it is
+rounded: some engines have no integer kernel that writes floats.
 """
 
 from dataclasses import dataclass, field
@@ -27,13 +28,13 @@ from torch import fx
 
 from tersor.network.layers import Layer
 
-_JOINS = {
-    "aten.add.Tensor",
+_POOLS = {
     "aten.avg_pool2d.default",
     "aten.avg_pool1d.default",
     "aten.adaptive_avg_pool2d.default",
     "aten.mean.dim",
 }
+_JOINS = {"aten.add.Tensor", *_POOLS}
 _VIEWS = {
     "aten.clone.default",
     "aten.contiguous.default",
@@ -96,6 +97,8 @@ def points(graph: fx.Graph, layers: list[Layer]) -> Points:
         ):
             values = list(_activations(node))
         else:
+            if operation(node) in _POOLS and _is_made_by(compute, node.args[0]):
+                _want(node.args[0], wanted)
             continue
         integer.add(node)
         for value in values:
@@ -112,6 +115,15 @@ def points(graph: fx.Graph, layers: list[Layer]) -> Points:
 def _want(value: object, wanted: dict[fx.Node, None]) -> None:
     if isinstance(value, fx.Node):
         wanted[value] = None
+
+
+def _is_made_by(compute: set[str], value: object) -> bool:
+    """Whether a compute makes the value, itself or with what is fused or moves it."""
+    while isinstance(value, fx.Node) and value.name not in compute:
+        if operation(value) not in FUSED and not _is_carrier(value):
+            return False
+        value = value.args[0]
+    return isinstance(value, fx.Node)
 
 
 def _is_wanted(node: fx.Node, wanted: dict[fx.Node, None]) -> bool:

@@ -127,7 +127,7 @@ def contestants(tsr: Path, frames: Path, sizes: list[int]) -> dict[str, Callable
     threads = machine.default_threads()
     ends = np.cumsum([0, *sizes]).tolist()
 
-    def parts() -> list[memoryview]:
+    def parts() -> list[bytes | bytearray | memoryview]:
         whole = memoryview(frames.read_bytes())
         return [whole[a:b] for a, b in pairwise(ends)]
 

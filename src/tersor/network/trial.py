@@ -20,7 +20,6 @@ from tersor.network.running import batch_size_of, for_running
 _SAMPLES = 32  # enough for means of errors
 _COMPARED = 16  # enough to tell noise of networks apart
 _BATCH = 16
-_CHUNK = 8
 
 
 class Trial:
@@ -33,7 +32,8 @@ class Trial:
 
     def __init__(self, network: Network, samples: Samples) -> None:
         self._size = batch_size_of(network, _BATCH)
-        self._samples = samples.take(0, _whole(_SAMPLES, self._size))
+        count = _SAMPLES if network.fixed_batch is None else _whole(_SAMPLES, self._size)
+        self._samples = samples.take(0, count)
         exact = for_running(network)
         self._exact = [_floats(exact.run(batch.inputs)) for batch in self._batches()]
 
@@ -49,7 +49,7 @@ class Trial:
 
     def corrected(self, changed: Network) -> tuple[Network, float]:
         """A rounded network, its biases corrected if that is better, and its noise."""
-        other = _corrected(changed, self._samples, min(self._size, _CHUNK))
+        other = _corrected(changed, self._samples)
         before, after = self.noise(changed), self.noise(other)
         return (other, after) if after < before else (changed, before)
 
@@ -68,10 +68,10 @@ def _floats(outputs: Mapping[str, Array]) -> dict[str, Array]:
     return {name: np.atleast_1d(a) for name, a in outputs.items() if a.dtype.kind == "f"}
 
 
-def _corrected(network: Network, samples: Samples, size: int) -> Network:
+def _corrected(network: Network, samples: Samples) -> Network:
     result = network.copy()
     codes: dict[str, Code] = {}
-    for name, error in mean_errors(network, samples, size).items():
+    for name, error in mean_errors(network, samples).items():
         code = network.code(name)
         if code is None:
             bias = network.tensor(name)

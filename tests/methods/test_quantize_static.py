@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -102,6 +104,18 @@ def test_the_layer_that_makes_the_noise_goes_back_to_float():
         for r in (result, QuantizeStatic(min_sqnr_db=-99.0).apply(network, samples))
     )
     assert kept > forced + 6.0
+
+
+@pytest.mark.parametrize(
+    ("together", "floats"),
+    [(0.0099, []), (0.0102, ["a"]), (0.02, ["a"]), (0.045, ["a", "b"])],
+)
+def test_no_more_layers_go_back_than_their_share_of_the_noise_asks(together, floats):
+    """Alone they make 0.05; corrected, together less: 0.01 are allowed."""
+    noise = {"a": 0.03, "b": 0.01, **dict.fromkeys("cdefghijkl", 0.001)}
+    layers = [SimpleNamespace(name=name, node=name) for name in noise]
+    kept = QuantizeStatic(min_sqnr_db=20.0)._too_costly(together, layers, noise)
+    assert list(kept) == floats
 
 
 @pytest.mark.parametrize(

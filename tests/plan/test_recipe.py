@@ -164,8 +164,8 @@ def test_named_recipes_are_what_they_say():
         "w8a8": {"w8a8": [QuantizeStatic(ranges="mse", samples=512)]},
         "w8": {"w8": [QuantizeWeights()]},
         "fast": {
-            "int8": [QuantizeStatic()],
-            "partly int8": [QuantizeStatic()],
+            "int8": [QuantizeStatic(min_sqnr_db=15.0)],
+            "partly int8": [QuantizeStatic(min_sqnr_db=15.0)],
             "int8 smoothed": [
                 QuantizeSmooth(),
                 QuantizeStatic(ranges="minmax"),
@@ -522,8 +522,8 @@ def test_a_bare_key_sets_every_step_that_has_it():
     fast = load_recipe("fast").fitting("other")
     changed = with_settings(fast, {"keep": '["fc"]', "ranges": "minmax"})
     assert [c.steps[0].build() for c in changed.candidates] == [
-        QuantizeStatic(ranges="minmax", keep=("fc",)),
-        QuantizeStatic(ranges="minmax", keep=("fc",)),
+        QuantizeStatic(ranges="minmax", min_sqnr_db=15.0, keep=("fc",)),
+        QuantizeStatic(ranges="minmax", min_sqnr_db=15.0, keep=("fc",)),
         QuantizeWeights(keep=("fc",)),
     ]
 

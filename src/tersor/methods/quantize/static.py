@@ -157,11 +157,16 @@ class QuantizeStatic:
     def _too_costly(
         self, together: float, chosen: list[Layer], noise: Mapping[str, float]
     ) -> dict[str, str]:
-        """Names of the layers that go back to float, and why."""
+        """Names of the layers that go back to float, and why.
+
+        What each alone makes is known before biases are corrected, what all make together
+        only after: so a layer is taken to leave with its share.
+        """
         allowed = 10 ** (-self.min_sqnr_db / 10)
         left = {layer.name: noise[layer.node] for layer in chosen if layer.node in noise}
+        whole = sum(left.values())
         kept: dict[str, str] = {}
-        while together > allowed and sum(left.values()) > allowed:
+        while together * sum(left.values()) > allowed * whole:
             worst = max(left, key=lambda name: left[name])
             share = left[worst] / sum(left.values())
             if share <= min(3 / len(left), 0.5):

@@ -42,7 +42,7 @@ def test_any_bytes_give_bytes_or_format_error(name, data):
 
 
 def test_unknown_codec_lists_the_known():
-    with pytest.raises(InputError, match=r"one of huffman, .*raw.*zstd.*Got 'zst'"):
+    with pytest.raises(InputError, match=r"one of context, huffman, .*raw.*zstd.*Got 'zst'"):
         codecs.find("zst")
 
 

@@ -15,6 +15,8 @@ from tersor.errors import FileError, FormatError, InputError
 from tersor.kernels import choose
 from tersor.store import container, layout
 from tersor.store.container import Reader, encode, write
+from tersor.store.directory import Entry
+from tersor.store.elements import CODES
 
 
 def same(found, wanted):
@@ -117,12 +119,34 @@ def encode_of(reader, name):
 def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
     for name, wanted in [
         ("reference", ["raw", "zstd"]),
-        ("portable", ["raw", "huffman", "rans", "zstd"]),
+        ("portable", ["raw", "context", "huffman", "rans", "zstd"]),
     ]:
         made = choose.Choice(name, "a test asks for it", choose.LEVELS)
         monkeypatch.setattr(layout, "choice", lambda made=made: made)
-        assert [coder.name for coder in layout.candidates("auto")] == wanted
-    assert [coder.name for coder in layout.candidates("rans")] == ["rans"]
+        for several in ("auto", "best"):
+            assert [one.codec.name for one in layout.candidates(several)] == wanted
+    assert [one.codec.name for one in layout.candidates("rans")] == ["rans"]
+
+
+def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_does_not(monkeypatch):
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
+    rng = np.random.default_rng(0)
+    scale = np.repeat([20.0, 0.3], 64)  # columns that the coder tells apart
+    small, large = (rng.normal(0, scale, (n, 128)).round().astype(np.int8) for n in (100, 800))
+    for codec, wanted in [("auto", False), ("best", True)]:
+        reader = Reader(encode({"small": small, "large": large}, {}, codec=codec))
+        assert reader.info("small").codec == "context"
+        assert (reader.info("large").codec == "context") == wanted
+        np.testing.assert_array_equal(reader.tensor("large"), large)
+
+
+def test_large_tensors_are_cut_between_rows(monkeypatch):
+    monkeypatch.setattr(layout, "_LARGEST", 1000)
+    entry = Entry("w", CODES["int8"], (50, 300))
+    pieces = list(layout._pieces([layout.Item(entry, bytes(15_000))]))
+    assert [len(piece.data) for piece in pieces] == [900] * 16 + [600]
+    assert all(part.shape == (50, 300) for piece in pieces for part in piece.parts)
 
 
 def test_auto_takes_the_shortest_and_small_tensors_share(monkeypatch):
@@ -251,7 +275,7 @@ def test_the_wrong_kind_is_named():
 def test_a_codec_that_changes_the_data_is_found_out_before_the_file_appears(
     tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(Raw, "encode", lambda _, data: bytes(len(data)))
+    monkeypatch.setattr(Raw, "encode", lambda _, data, __: bytes(len(data)))
     with pytest.raises(FormatError, match="damaged"):
         write(tmp_path / "file.tsr", {"w": np.arange(9)}, {}, codec="raw")
     assert list(tmp_path.iterdir()) == []

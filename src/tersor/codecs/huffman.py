@@ -21,6 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 import tersor.kernels as kernels
+from tersor.codecs.codec import Part
 from tersor.errors import FormatError
 from tersor.kernels import MOST_CODE_BITS
 from tersor.kernels.tables import BitReader, BitWriter
@@ -31,7 +32,7 @@ class Huffman:
 
     name: ClassVar[str] = "huffman"
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Huffman().encode(b"abracadabra").hex()

@@ -29,6 +29,7 @@ Source: Duda, "Asymmetric numeral systems", arXiv:1311.2540; Giesen, "Interleave
 coders", arXiv:1402.3392.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -37,6 +38,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import tersor.kernels as kernels
+from tersor.codecs.codec import Part
 from tersor.errors import FormatError
 from tersor.kernels.reference import LEAST_BITS, LOWEST, MOST_BITS, MOST_LANES, Bytes, Counts
 from tersor.kernels.tables import BitReader, BitWriter
@@ -60,7 +62,7 @@ class Rans:
 
     name: ClassVar[str] = "rans"
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Rans().encode(b"a" * 1000).hex()

@@ -1,7 +1,9 @@
 """No compression: the payload is the data."""
 
+from collections.abc import Sequence
 from typing import ClassVar
 
+from tersor.codecs.codec import Part
 from tersor.errors import FormatError
 
 
@@ -10,7 +12,7 @@ class Raw:
 
     name: ClassVar[str] = "raw"
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Raw().encode(b"abc")

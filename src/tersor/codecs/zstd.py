@@ -9,10 +9,12 @@ same for equal data on every machine, but may change with the release of libzstd
 Source: Collet, Kucherawy, "Zstandard compression", RFC 8878.
 """
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import zstandard
 
+from tersor.codecs.codec import Part
 from tersor.errors import FormatError
 
 # A block of repeated bytes is the densest: 4 bytes stand for 128 KiB (RFC 8878, 3.1.1.2).
@@ -32,7 +34,7 @@ class Zstd:
 
     name: ClassVar[str] = "zstd"
 
-    def encode(self, data: bytes) -> bytes:
+    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Zstd().encode(b"a" * 1000).hex()

@@ -1,24 +1,31 @@
 """The kernels: small loops over symbols and bytes, native where they were built.
 
-`reference.py` defines each in numpy; `native/` holds the same in C++, equal bit by bit;
-`choose.py` picks. Arguments that no caller in this package can get wrong are not checked by
-the twins; whatever comes from a file is checked here or there, and refused with FormatError.
+`reference.py` and `reference_context.py` define each in numpy or plain Python; `native/` holds
+the same in C++, equal bit by bit; `choose.py` picks. Arguments that no caller in this package
+can get wrong are not checked by the twins; whatever comes from a file is checked here or
+there, and refused with FormatError.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tersor.errors import FormatError, InputError
-from tersor.kernels import choose, reference
+from tersor.kernels import choose, reference, reference_context
 from tersor.kernels.reference import MOST_CODE_BITS, MOST_LANES, Bytes, Counts, States, Words
+from tersor.kernels.reference_context import Shape, Values
 
 __all__ = [
     "MOST_CODE_BITS",
     "MOST_LANES",
     "Bytes",
+    "Shape",
+    "Values",
     "as_bytes",
+    "context_decode",
+    "context_encode",
     "fill_gaps",
     "find_gaps",
     "histogram",
@@ -219,3 +226,37 @@ def huffman_decode(data: Bytes, lengths: Bytes, target: Bytes) -> None:
         raise FormatError(
             f"Huffman codes are damaged: no {target.size} symbols", offset=data.size
         )
+
+
+def context_encode(values: Values, shapes: Sequence[Shape], most: int) -> bytes | None:
+    """The payload of the context coder; None where it takes more than `most` bytes.
+
+    Args:
+        values: Of all tensors, one after the other; magnitudes of at most 255.
+        shapes: Of the tensors; a row is no longer than its tensor.
+        most: Bytes.
+    """
+    native = choose.module()
+    if native is None:
+        payload = reference_context.context_encode(values, shapes)
+        return payload if len(payload) <= most else None
+    out = np.empty(most, np.uint8)
+    used = native.context_encode(values, np.array(shapes, np.int64).reshape(-1), out)
+    return None if used < 0 else out[:used].tobytes()
+
+
+def context_decode(payload: Bytes, shapes: Sequence[Shape], target: Values) -> None:
+    """The reverse of `context_encode`; the magnitudes may be 256.
+
+    Raises:
+        FormatError: `context_encode` writes no such payload for these shapes.
+    """
+    native = choose.module()
+    if native is None:
+        fine = reference_context.context_decode(payload.tobytes(), shapes, target)
+    else:
+        given = np.array(shapes, np.int64).reshape(-1)
+        fine = native.context_decode(payload, given, target)
+    if not fine:
+        problem = f"context-coded bytes are damaged: no {target.size} values"
+        raise FormatError(problem, offset=payload.size)

@@ -2,23 +2,27 @@
 
 Small tensors of one type are one block. Pieces up to 64 KiB join their neighbour if the two
 take less space together than apart, headers included. Larger tensors are cut into blocks
-of 8 MiB, each coded by itself.
+of 8 MiB, or a little less, so that rows stay whole, each coded by itself.
 """
 
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from math import prod
 
 from tersor.codecs import find as find_codec
 from tersor.codecs import names as codec_names
-from tersor.codecs.codec import Codec
+from tersor.codecs.codec import Codec, Part
 from tersor.errors import InputError
 from tersor.kernels.choose import choice
 from tersor.store.directory import SMALL, Block, Entry, in_layout_order
+from tersor.store.elements import ELEMENTS, SECTION
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
-_BY_KERNELS = {"huffman", "rans"}  # in numpy a second's work takes a minute
+_BY_KERNELS = {"context", "huffman", "rans"}  # in numpy a second's work takes a minute
+_QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
+_SEVERAL = ("auto", "best")
 _BLOCK_HEADER = 10  # bytes that one more block takes in the directory, about
 
 
@@ -43,30 +47,39 @@ class Coded:
         return len(self.payload) + _BLOCK_HEADER
 
 
-def candidates(codec: str) -> list[Codec]:
-    """The codec of that name; for "auto" all codecs that are quick here, `raw` first.
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A codec, and the size of the largest block that it is tried on."""
 
-    Where the native kernels are missing, "auto" leaves out the codecs that need them.
+    codec: Codec
+    most: int
+
+
+def candidates(codec: str) -> list[Candidate]:
+    """The codec of that name; for "auto" those that are quick here, for "best" all; raw first.
+
+    Where the native kernels are missing, both leave out the codecs that need them.
 
     Raises:
         InputError: There is no such codec.
     """
-    if codec == "auto":
+    names = [codec]
+    if codec in _SEVERAL:
         slow = _BY_KERNELS if choice().name == "reference" else set()
-        ordered = sorted(set(codec_names()) - slow, key=lambda name: (name != "raw", name))
-        return [find_codec(name).CODEC() for name in ordered]
-    if codec not in codec_names():
-        allowed = "one of auto, " + ", ".join(codec_names())
+        names = sorted(set(codec_names()) - slow, key=lambda name: (name != "raw", name))
+    elif codec not in codec_names():
+        allowed = f"one of {', '.join(_SEVERAL)}, " + ", ".join(codec_names())
         raise InputError("codec", got=codec, allowed=allowed)
-    return [find_codec(codec).CODEC()]
+    limits = _QUICK if codec == "auto" else {}
+    return [Candidate(find_codec(n).CODEC(), limits.get(n, 2 * _LARGEST)) for n in names]
 
 
-def blocks(items: Sequence[Item], coders: Sequence[Codec]) -> Iterator[Coded]:
+def blocks(items: Sequence[Item], coders: Sequence[Candidate]) -> Iterator[Coded]:
     """The blocks of the items, in layout order, each item's bytes read as it is needed."""
-    pending: tuple[bytes, Coded] | None = None
+    pending: tuple[_Piece, Coded] | None = None
     for piece in _pieces(items):
         coded = _code(piece, coders)
-        if pending is not None and len(pending[0]) + len(piece) <= _JOINABLE:
+        if pending is not None and len(pending[0].data) + len(piece.data) <= _JOINABLE:
             joined = pending[0] + piece
             together = _code(joined, coders)
             if together.cost <= pending[1].cost + coded.cost:
@@ -79,28 +92,60 @@ def blocks(items: Sequence[Item], coders: Sequence[Codec]) -> Iterator[Coded]:
         yield pending[1]
 
 
-def _pieces(items: Sequence[Item]) -> Iterator[bytes]:
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Bytes, and what tensors they are of."""
+
+    data: bytes
+    parts: tuple[Part, ...]
+
+    def __add__(self, other: "_Piece") -> "_Piece":
+        return _Piece(self.data + other.data, self.parts + other.parts)
+
+
+def _pieces(items: Sequence[Item]) -> Iterator[_Piece]:
     """The bytes of all items: small ones of one type together, large ones cut."""
-    gathered, kind = b"", None
+    gathered, kind = _Piece(b"", ()), None
     for index in in_layout_order([item.entry for item in items]):
         item = items[index]
         if item.entry.size < SMALL:
-            if gathered and (item.entry.code != kind or len(gathered) >= _JOINABLE - SMALL):
+            full = len(gathered.data) >= _JOINABLE - SMALL
+            if gathered.data and (item.entry.code != kind or full):
                 yield gathered
-                gathered = b""
-            gathered, kind = gathered + bytes(item.data), item.entry.code
+                gathered = _Piece(b"", ())
+            gathered, kind = gathered + _piece(item, 0, item.entry.size), item.entry.code
             continue
-        if gathered:
+        if gathered.data:
             yield gathered
-            gathered = b""
-        for start in range(0, item.entry.size, _LARGEST):
-            yield bytes(item.data[start : start + _LARGEST])
-    if gathered:
+            gathered = _Piece(b"", ())
+        step = _step(item.entry)
+        for start in range(0, item.entry.size, step):
+            yield _piece(item, start, min(start + step, item.entry.size))
+    if gathered.data:
         yield gathered
 
 
-def _code(data: bytes, coders: Sequence[Codec]) -> Coded:
+def _piece(item: Item, start: int, stop: int) -> _Piece:
+    data, entry = bytes(item.data[start:stop]), item.entry
+    if not data:
+        return _Piece(b"", ())
+    bits = 8 if entry.code == SECTION else ELEMENTS[entry.code][1]
+    return _Piece(data, (Part(len(data), bits, entry.shape),))
+
+
+def _step(entry: Entry) -> int:
+    """Bytes of a block of that tensor: whole rows, if that is possible."""
+    bits = 8 if entry.code == SECTION else ELEMENTS[entry.code][1]
+    row = prod(entry.shape[1:]) * bits // 8
+    if not 0 < row <= _LARGEST or prod(entry.shape[1:]) * bits % 8:
+        return _LARGEST
+    return _LARGEST // row * row
+
+
+def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:
     """The shortest payload; among equals that of the first coder."""
-    payloads = [(coder.name, coder.encode(data)) for coder in coders]
+    data = piece.data
+    fit = [coder.codec for coder in coders if len(data) <= coder.most]
+    payloads = [(codec.name, codec.encode(data, piece.parts)) for codec in fit]
     name, payload = min(payloads, key=lambda pair: len(pair[1]))
     return Coded(Block(name, len(data), len(payload), zlib.crc32(data)), payload)

@@ -22,7 +22,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 1;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 2;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -120,6 +120,43 @@ void bind_huffman(nb::module_& m) {
       Free());
 }
 
+// Rows of (size, channels, kernel, width).
+std::vector<ContextShape> shapes_of(const In<std::int64_t>& given, std::size_t n_values) {
+  require(given.size() % 4 == 0, "shapes");
+  std::vector<ContextShape> shapes;
+  std::size_t total = 0;
+  for (std::size_t i = 0; i < given.size(); i += 4) {
+    for (std::size_t j = i; j < i + 4; ++j) {
+      require(given.data()[j] >= 1 && given.data()[j] <= std::int64_t{1} << 31, "shape");
+    }
+    const auto at = [&](std::size_t j) { return static_cast<std::size_t>(given.data()[i + j]); };
+    require(at(1) * at(2) <= at(0), "row");
+    shapes.push_back({at(0), at(1), at(2), at(3)});
+    total += at(0);
+  }
+  require(total == n_values, "values");
+  return shapes;
+}
+
+void bind_context(nb::module_& m) {
+  m.def(
+      "context_encode",
+      [](Out<std::int16_t> values, In<std::int64_t> given, Target out) {
+        const auto shapes = shapes_of(given, values.size());
+        const auto small = [](std::int16_t value) { return -255 <= value && value <= 255; };
+        require(std::all_of(values.data(), values.data() + values.size(), small), "magnitude");
+        return context_encode(values.data(), shapes.data(), shapes.size(), out.data(), out.size());
+      },
+      Free());
+  m.def(
+      "context_decode",
+      [](Bytes bytes, In<std::int64_t> given, Out<std::int16_t> values) {
+        const auto shapes = shapes_of(given, values.size());
+        return context_decode(bytes.data(), bytes.size(), shapes.data(), shapes.size(), values.data());
+      },
+      Free());
+}
+
 void bind_planes(nb::module_& m) {
   const auto check = [](std::size_t from, std::size_t to, unsigned width) {
     require(width <= 8 && std::has_single_bit(width), "width");
@@ -200,6 +237,7 @@ NB_MODULE(_native, m) {
   m.def("levels", &levels);
   bind_rans(m);
   bind_huffman(m);
+  bind_context(m);
   bind_planes(m);
   bind_small(m);
 }

@@ -129,6 +129,9 @@ def _score(done: list[Done], subject: Subject, units: int | None, server: TorchS
         except TersorError as error:
             one.fail(f"no engine runs it: {error}")
             continue
+        if not np.isfinite(found[first]).all():
+            one.fail("its outputs are not numbers")
+            continue
         drop = subject.drop(original, found, samples.labels)
         one.note(
             score=subject.score(found, samples.labels),
@@ -156,7 +159,7 @@ def _row(one: Done, subject: Subject, speed: dict[str, Any]) -> records.Row:
     }
     if "file_bytes" in facts:
         row["smaller"] = original_bytes / facts["file_bytes"]
-    return json.loads(json.dumps(row))  # type: ignore[no-any-return]
+    return json.loads(json.dumps(row, allow_nan=False))  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

@@ -73,3 +73,14 @@ def test_a_folder_that_cannot_be_written_is_found_before_the_work(refused, monke
 
 def _denied(*_args, **_settings):
     raise PermissionError(13, "Permission denied")
+
+
+def test_higher_levels_give_no_more_bytes(tersor, folder):
+    sizes = []
+    for level in ("fast", "default", "best"):
+        name = f"{level}.tsr"
+        packed = tersor("pack", "net.onnx", "-o", name, "--level", level, "--json")
+        sizes.append(packed.document["stored_bytes"])
+        assert tersor("unpack", name, "-o", "back.onnx").code == 0
+        assert (folder / "back.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
+    assert sizes == sorted(sizes, reverse=True)

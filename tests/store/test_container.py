@@ -125,6 +125,8 @@ def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
         monkeypatch.setattr(layout, "choice", lambda made=made: made)
         for several in ("auto", "best"):
             assert [one.codec.name for one in layout.candidates(several)] == wanted
+        wanted = wanted if name == "reference" else ["raw", "rans"]
+        assert [one.codec.name for one in layout.candidates("fast")] == wanted
     assert [one.codec.name for one in layout.candidates("rans")] == ["rans"]
 
 
@@ -217,7 +219,7 @@ def test_a_reader_sees_the_old_file_after_it_was_replaced(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"codec": "zip"}, r"codec must be one of auto, .*raw, zstd.*'zip'"),
+        ({"codec": "zip"}, r"codec must be one of fast, auto, best, .*raw, zstd.*'zip'"),
         ({"kind": "music"}, r"kind must be one of tensors, model.*'music'"),
     ],
 )

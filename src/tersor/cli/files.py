@@ -14,10 +14,20 @@ if TYPE_CHECKING:
 _OUTPUT = click.option("-o", "--output", required=True, metavar="FILE", help="File to write.")
 
 
+_LEVELS = {"fast": "fast", "default": "auto", "best": "best"}
+
+
 @command("tersor pack model.safetensors -o model.tsr")
 @click.argument("file")
 @_OUTPUT
-def pack(file: str, output: str) -> Answer:
+@click.option(
+    "--level",
+    type=click.Choice(list(_LEVELS)),
+    default="default",
+    show_default=True,
+    help="fast: packs quickly. default: unpacks quickly. best: the fewest bytes; slow.",
+)
+def pack(file: str, output: str, level: str) -> Answer:
     """Make an .onnx or .safetensors FILE smaller, without loss.
 
     `tersor unpack` gives back the same file, byte for byte; that is checked before the
@@ -26,7 +36,7 @@ def pack(file: str, output: str) -> Answer:
     from tersor.store.pack import pack as packed
 
     target = writable_file(output, ".tsr", file)
-    return _answer(packed(Path(file), target), file, output)
+    return _answer(packed(Path(file), target, codec=_LEVELS[level]), file, output)
 
 
 @command("tersor unpack model.tsr -o model.safetensors")

@@ -152,7 +152,8 @@ def write(
         path: Where to.
         tensors: Arrays by name; the element types of `tersor.store.elements`.
         sections: Bytes by name.
-        codec: Name of a codec; "auto" takes for each block whichever gives the fewest bytes.
+        codec: Name of a codec; or "fast" (of those that encode fast), "auto" (of those that
+            decode fast) or "best" (of all): each block takes whichever gives the fewest bytes.
         kind: What the file is: one of KINDS.
 
     Returns:

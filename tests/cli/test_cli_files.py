@@ -4,6 +4,7 @@ import numpy as np
 import onnx
 import pytest
 
+from tersor.store.container import write
 from tersor.testing import onnx_models
 
 
@@ -84,3 +85,42 @@ def test_higher_levels_give_no_more_bytes(tersor, folder):
         assert tersor("unpack", name, "-o", "back.onnx").code == 0
         assert (folder / "back.onnx").read_bytes() == (folder / "net.onnx").read_bytes()
     assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_listing_shows_every_byte_of_the_file(tersor, folder):
+    assert tersor("pack", "net.onnx", "-o", "p.tsr").code == 0
+    for name in ("net.tsr", "p.tsr"):
+        document = tersor("pack", "--list", name, "--json").document
+        size = (folder / name).stat().st_size
+        assert document["file_bytes"] == size
+        assert sum(s["stored_bytes"] for s in document["streams"]) == pytest.approx(
+            size, abs=0.01
+        )
+        shown = tersor("pack", "--list", name).out
+        for row in document["tensors"]:
+            assert row["name"] in shown
+            assert 0 <= row["bound_bytes"] <= row["bytes"]
+        assert "graph" in shown
+        assert f"in {len(document['tensors'])} tensors." in shown
+
+
+def test_a_listing_shows_nothing_that_acts_on_a_terminal(tersor, tmp_path):
+    write(tmp_path / "t.tsr", {"a\x1b[2Jb[red]": np.zeros(3)}, {})
+    shown = tersor("pack", "--list", tmp_path / "t.tsr").out
+    assert "a?[2Jb[red]" in shown
+    assert "\x1b" not in shown
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["pack", "net.onnx"], 2, "Give either --output or --list"),
+        (["pack", "net.tsr", "--list", "-o", "x.tsr"], 2, "Give either --output or --list"),
+        (["pack", "--list", "net.onnx"], 1, "net.onnx: this is not a .tsr file"),
+        (["pack", "--list", "none.tsr"], 1, "none.tsr cannot be read"),
+    ],
+    ids=["neither", "both", "another_file", "no_file"],
+)
+def test_a_listing_that_cannot_be_is_refused(refused, words, code, message):
+    assert message in refused(*words, code=code)

@@ -19,7 +19,7 @@ _LEVELS = {"fast": "fast", "default": "auto", "best": "best"}
 
 @command("tersor pack model.safetensors -o model.tsr")
 @click.argument("file")
-@_OUTPUT
+@click.option("-o", "--output", metavar="FILE", help="File to write.")
 @click.option(
     "--level",
     type=click.Choice(list(_LEVELS)),
@@ -27,16 +27,44 @@ _LEVELS = {"fast": "fast", "default": "auto", "best": "best"}
     show_default=True,
     help="fast: packs quickly. default: unpacks quickly. best: the fewest bytes; slow.",
 )
-def pack(file: str, output: str, level: str) -> Answer:
+@click.option(
+    "--list",
+    "listing",
+    is_flag=True,
+    help="Write nothing: show where the bytes of a .tsr FILE are, beside the entropy bound.",
+)
+def pack(file: str, output: str | None, level: str, *, listing: bool) -> Answer:
     """Make an .onnx or .safetensors FILE smaller, without loss.
 
     `tersor unpack` gives back the same file, byte for byte; that is checked before the
     packed file appears.
     """
+    if listing == (output is not None):
+        raise click.UsageError("Give either --output or --list.", click.get_current_context())
+    if output is None:
+        return _listed(file)
     from tersor.store.pack import pack as packed
 
     target = writable_file(output, ".tsr", file)
     return _answer(packed(Path(file), target, codec=_LEVELS[level]), file, output)
+
+
+def _listed(file: str) -> Answer:
+    """Where the bytes of a .tsr file are."""
+    from tersor.modelfile import naming
+    from tersor.store.sizes import sizes
+
+    with progress() as advance, naming(file):
+        advance("read", 0.0)
+        found = sizes(file)
+    document = {"file": file, "file_bytes": found.file_bytes, **found.rows()}
+
+    def show(console: "Console") -> None:
+        from tersor.report.sizes import render_sizes
+
+        console.print(render_sizes(document))
+
+    return Answer(document, show)
 
 
 @command("tersor unpack model.tsr -o model.safetensors")

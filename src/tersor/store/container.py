@@ -39,6 +39,8 @@ _HEADER_BYTES = len(MAGIC) + 2
 _ALIGNED = 64  # bytes: where each of several tensors begins in memory
 _INLINE = 2**16  # bytes; larger sections stand in blocks
 
+Origin = str | Path | bytes
+
 
 @dataclass(frozen=True, slots=True)
 class Info:
@@ -183,7 +185,7 @@ class Reader:
         overhead: Bytes of the file that are not payload: directory, sections in it, frame.
     """
 
-    def __init__(self, origin: str | Path | bytes, limits: Limits | None = None) -> None:
+    def __init__(self, origin: Origin, limits: Limits | None = None) -> None:
         """Open a file, and check everything but the tensors.
 
         Args:
@@ -226,6 +228,7 @@ class Reader:
             raise FormatError(f"unknown kind {header[5]}", offset=5)
         self.kind = KINDS[header[5]]
         plain = data if stored == length else Zstd().decode(data, length)
+        self._density: float = stored / max(1, length)  # of the directory
         self._directory = parse(plain, limits)
         self._index(begin)
 
@@ -273,7 +276,16 @@ class Reader:
         entry, place = self._find(name)
         codec, stored = self._run.cost(place, entry.size)
         dtype = ELEMENTS[entry.code][0]
-        return Info(dtype, entry.shape, codec, entry.size, stored)
+        return Info(dtype, entry.shape, codec, entry.size, round(stored))
+
+    def stored(self, name: str) -> float:
+        """Bytes of a tensor in the file; in a shared block its share by size.
+
+        Raises:
+            InputError: There is none of that name.
+        """
+        entry, place = self._find(name)
+        return self._run.cost(place, entry.size)[1]
 
     def tensor(self, name: str) -> Array:
         """One tensor, checked; it cannot be written to.
@@ -321,10 +333,19 @@ class Reader:
         """
         if name in self._directory.sections:
             return self._directory.sections[name]
-        if (True, name) not in self._where:
-            raise FormatError(f"section {name!r} is missing", offset=self.size)
-        entry, place = self._where[True, name]
+        entry, place = self._section(name)
         return self._run.read(place, entry.size)
+
+    def section_stored(self, name: str) -> float:
+        """Bytes of a section in the file; in the directory its share by size.
+
+        Raises:
+            FormatError: There is none of that name.
+        """
+        if name in self._directory.sections:
+            return len(self._directory.sections[name]) * self._density
+        entry, place = self._section(name)
+        return self._run.cost(place, entry.size)[1]
 
     def compare(self, items: Sequence[Item], sections: Mapping[str, bytes]) -> None:
         """Decode everything and compare it with what was meant to be written.
@@ -372,3 +393,8 @@ class Reader:
             some = ", ".join(self.names[:5]) + (", ..." if len(self.names) > 5 else "")
             raise InputError("tensor", got=name, allowed=f"one of {some}")
         return self._where[False, name]
+
+    def _section(self, name: str) -> tuple[Entry, int]:
+        if (True, name) not in self._where:
+            raise FormatError(f"section {name!r} is missing", offset=self.size)
+        return self._where[True, name]

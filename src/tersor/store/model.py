@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tersor.errors import FormatError, InputError
 from tersor.store.atomic import write_atomically
-from tersor.store.container import Info, Reader, write_to
+from tersor.store.container import Info, Origin, Reader, write_to
 from tersor.store.directory import Limits
 from tersor.store.elements import Array
 from tersor.store.onnx_wire import find
@@ -18,8 +18,6 @@ from tersor.store.skeleton import SECTION_NAME, cut, joined
 
 _META = "meta"
 _REMEDY = "Packed files are opened by `tersor unpack`."
-
-Origin = str | Path | bytes
 
 
 def save_model(

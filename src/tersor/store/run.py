@@ -81,7 +81,7 @@ class Run:
             for _ in pool.map(self._give, wanted, wanted.values()):
                 pass  # raises what a thread has raised; the others are then not begun
 
-    def cost(self, place: int, size: int) -> tuple[str, int]:
+    def cost(self, place: int, size: int) -> tuple[str, float]:
         """Names of the codecs of that part, joined by "+", and its stored bytes, by share."""
         stored, used = 0.0, set()
         for index in self._touched(place, size):
@@ -90,7 +90,7 @@ class Run:
             shared = min(stop, place + size) - max(start, place)
             stored += block.stored * shared / block.size
             used.add(block.codec)
-        return "+".join(sorted(used)) or "none", round(stored)
+        return "+".join(sorted(used)) or "none", stored
 
     def _touched(self, place: int, size: int) -> range:
         """Indices of the blocks that hold `size` bytes at `place`."""

@@ -21,6 +21,7 @@ from tersor.export.operators import OPERATORS
 from tersor.export.padding import fold_padding
 from tersor.export.probe import Probe, op_name, probe
 from tersor.export.rows import gather_codes
+from tersor.export.shortcuts import convolve_shortcuts
 from tersor.export.weights import Weights
 from tersor.export.writer import Writer
 from tersor.network.network import Network
@@ -147,6 +148,8 @@ class _Export:
         outputs = {p.name for p in network.outputs}
         fold_padding(w)
         move_codes(w, outputs)
+        values = (value for value in self._values.values() if isinstance(value, Value))
+        convolve_shortcuts(w, {value.name: value.shape for value in values})
         w.prune(outputs)
         gather_codes(w, lambda name: self._weights.form(name, w))
         w.expand(lambda name: self._weights.form(name, w))

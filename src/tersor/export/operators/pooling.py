@@ -1,6 +1,6 @@
 """Pooling: x (N, C, sizes...)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -88,9 +88,6 @@ def avg_pool(spatial: int) -> Callable[[Writer, Call], str]:
 
     def write(w: Writer, call: Call) -> str:
         win = window(call, spatial)
-        whole = list(call.x.shape[-spatial:]) == win.kernel and not any(win.padding)
-        if whole and call.x.rank == spatial + 2 and call.get_or("divisor_override") is None:
-            return w.node("GlobalAveragePool", call.x.name)
         extra = [0] * spatial
         if call.flag("ceil_mode"):
             extra = overhang(call, win, call.result.shape) or call.fail(
@@ -145,14 +142,22 @@ def adaptive(spatial: int, kind: str) -> Callable[[Writer, Call], str]:
 
 def write_adaptive(w: Writer, call: Call, x: str, kind: str, wanted: list[int]) -> str:
     """Global pooling, or windows that touch."""
+    sizes = call.x.shape[-len(wanted) :]
     if all(size == 1 for size in wanted):
-        return w.node(f"Global{kind}", x)
+        return write_global(w, x, kind, sizes)
     kernel = []
-    for size, out in zip(call.x.shape[-len(wanted) :], wanted, strict=True):
+    for size, out in zip(sizes, wanted, strict=True):
         if size is None or size % out:
             call.fail(f"cannot split {size or 'a varying size'} evenly into {out}")
         kernel.append(size // out)
     return w.node(kind, x, kernel_shape=kernel, strides=kernel)
+
+
+def write_global(w: Writer, x: str, kind: str, sizes: Sequence[int | None]) -> str:
+    """One window over all of `sizes`; some engines are faster where it is told how large."""
+    if not all(sizes):  # one varies
+        return w.node(f"Global{kind}", x)
+    return w.node(kind, x, kernel_shape=list(sizes), strides=list(sizes))
 
 
 def adaptive_max(spatial: int) -> Callable[[Writer, Call], list[str]]:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 
 from tersor.export.call import Call, Value
+from tersor.export.operators.pooling import write_global
 from tersor.export.writer import Writer
 
 Write = Callable[[Writer, Call], str]
@@ -56,7 +57,7 @@ def mean(w: Writer, call: Call) -> str:
     """The mean; of the spatial dimensions of images, a global pooling."""
     x, axes = call.x, axes_of(call)
     if x.rank == 4 and sorted(axes) == [2, 3] and x.dtype == call.result.dtype:
-        pooled = w.node("GlobalAveragePool", x.name)
+        pooled = write_global(w, x.name, "AveragePool", x.shape[2:])
         return pooled if kept(call) else w.node("Flatten", pooled, axis=1)
     return reduce("ReduceMean")(w, call)
 

@@ -5,7 +5,7 @@ from tersor.arrays.affine import sqnr_db
 from tersor.codes.affine import Affine
 from tersor.data.samples import Samples
 from tersor.methods.quantize.static import QuantizeStatic
-from tersor.network.bias import mean_errors
+from tersor.network.bias import exact_means, mean_errors
 from tersor.testing.networks import convolutional, perceptron, samples_for
 
 
@@ -14,6 +14,10 @@ def coarse(network, path, bits=3):
     weight = network.tensor(path)
     result.set_code(path, Affine.encode(weight, bits=bits, axis=0))
     return result
+
+
+def errors_of(exact, rounded, samples):
+    return mean_errors(rounded, samples, exact_means(exact, samples))
 
 
 def shifted(network, count=40):
@@ -25,7 +29,7 @@ def shifted(network, count=40):
 def test_the_error_of_a_linear_layer_is_that_of_its_weight_times_the_mean_input():
     network = perceptron()
     samples = shifted(network)
-    found = mean_errors(coarse(network, "first.weight"), samples)
+    found = errors_of(network, coarse(network, "first.weight"), samples)
     weight = network.tensor("first.weight").detach()
     code = Affine.encode(weight, bits=3, axis=0)
     mean = torch.from_numpy(np.asarray(samples.inputs["x"])).mean(dim=0)
@@ -38,7 +42,7 @@ def test_later_layers_are_corrected_on_corrected_inputs():
     network = perceptron()
     samples = shifted(network, 8)  # one chunk
     rounded = coarse(coarse(network, "first.weight"), "third.weight")
-    errors = mean_errors(rounded, samples)
+    errors = errors_of(network, rounded, samples)
     for name, error in errors.items():
         rounded.set_tensor(name, rounded.tensor(name).detach() + error.float())
     exact, found = (n.run(dict(samples.inputs))["y"] for n in (network, rounded))
@@ -50,16 +54,32 @@ def test_chunks_average():
     network = perceptron()
     samples = shifted(network, 21)  # chunks of 8, 8 and 5
     rounded = coarse(network, "first.weight")
-    whole = mean_errors(rounded, samples)["first.bias"]
-    each = [mean_errors(rounded, samples.take(i, i + 1))["first.bias"] for i in range(21)]
-    torch.testing.assert_close(whole, torch.stack(each).mean(dim=0))
+    whole = errors_of(network, rounded, samples)["first.bias"]
+    each = [
+        errors_of(network, rounded, samples.take(i, i + 1))["first.bias"] for i in range(21)
+    ]
+    weight, x = network.tensor("first.weight"), torch.from_numpy(samples.inputs["x"])
+    largest = float((weight.detach().abs() @ x.T.abs()).max())
+    bound = 8 * float(torch.finfo(torch.float32).eps) * largest  # sums of 8 in float32
+    torch.testing.assert_close(whole, torch.stack(each).mean(dim=0), rtol=0, atol=bound)
+
+
+def test_chunks_in_small_parts_give_the_same(monkeypatch):
+    """Parts are corrected by the mean error of their whole chunk."""
+    network = perceptron()
+    samples = shifted(network, 21)
+    rounded = coarse(coarse(network, "first.weight"), "third.weight")
+    whole = errors_of(network, rounded, samples)
+    monkeypatch.setattr("tersor.network.bias.batch_size_of", lambda *_: 3)
+    for name, error in errors_of(network, rounded, samples).items():
+        torch.testing.assert_close(error, whole[name], rtol=1e-5, atol=1e-6)
 
 
 def test_a_convolution_is_corrected_per_channel_over_all_positions():
     network = convolutional().copy()
     rounded = coarse(network, "branch.weight")
     samples = shifted(network, 8)
-    error = mean_errors(rounded, samples)["branch.bias"]
+    error = errors_of(network, rounded, samples)["branch.bias"]
     assert error.shape == (8,)
     before, after = (
         sqnr_db(
@@ -78,7 +98,7 @@ def with_bias(network, name, error):
 
 def test_without_roundings_there_is_nothing_to_correct():
     network = convolutional()
-    errors = mean_errors(network, samples_for(network))
+    errors = errors_of(network, network, samples_for(network))
     assert set(errors) == {"branch.bias", "head.bias"}
     assert all(not error.any() for error in errors.values())
 
@@ -93,7 +113,7 @@ def test_a_bias_that_two_layers_read_is_left_alone():
     network.set_tensor("second.weight", torch.randn(16, 16))
     second.replace_all_uses_with(first)
     network.module.recompile()
-    assert set(mean_errors(network, samples_for(network))) == {"third.bias"}
+    assert set(errors_of(network, network, samples_for(network))) == {"third.bias"}
 
 
 def test_static_quantization_leaves_no_mean_error():

@@ -179,7 +179,7 @@ def test_no_value_outlives_its_last_reader(monkeypatch):
     stored = {
         id(t) for net in (NET, INT8) for t in (*net.module.parameters(), *net.module.buffers())
     }
-    values = trace_module._values
+    values = trace_module.each_value
 
     def watched(network, arrays):
         nonlocal most
@@ -190,7 +190,7 @@ def test_no_value_outlives_its_last_reader(monkeypatch):
             yield name, value
             del value
 
-    monkeypatch.setattr(trace_module, "_values", watched)
+    monkeypatch.setattr(trace_module, "each_value", watched)
     trace(NET, INT8, SAMPLES.take(0, 8))
     assert len(made) > 30
     assert most <= 2 * 4 + 1  # at the sum: two terms, a weight, the result; and what waits

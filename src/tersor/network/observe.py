@@ -6,6 +6,7 @@ largest are taken of all. No activation outlives its last reader.
 
 import math
 from collections.abc import Callable, Iterable
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ import torch
 from torch import fx
 
 from tersor.arrays.histogram import Histogram
-from tersor.data.samples import Samples
+from tersor.data.samples import Batch, Samples
 from tersor.errors import ModelError
 from tersor.network.network import Network
 from tersor.network.running import batch_size_of, for_running
+from tersor.network.workers import over_batches
 
 _MOST = 1 << 11  # numbers of a sample, on average over its batch
 _BATCH = 16
@@ -25,11 +27,19 @@ _BATCH = 16
 class _Watcher(fx.Interpreter):
     """Runs the graph and counts the results of some nodes."""
 
-    def __init__(self, network: Network, histograms: dict[str, Histogram]) -> None:
+    def __init__(self, network: Network, nodes: Iterable[str]) -> None:
         super().__init__(network.module)
-        self.histograms = histograms
+        self.network = network
+        self.histograms = {name: Histogram() for name in nodes}
         self.size = 0
         self.weights: dict[str, Any] = {}
+
+    def watch(self, batch: Batch) -> Batch:
+        """Count the values of one batch."""
+        self.size = batch.size
+        with torch.inference_mode():
+            self.run(*self.network.tensors(batch.inputs))
+        return batch
 
     def fetch_attr(self, target: str) -> Any:
         if target not in self.weights:  # the way to it takes longer than a small operation
@@ -62,15 +72,22 @@ def observe(
     Raises:
         ModelError: A value is not finite; the message names the node.
     """
-    histograms = {name: Histogram() for name in nodes}
-    watcher = _Watcher(for_running(network, keep=histograms), histograms)
-    with torch.inference_mode():
-        for batch in samples.batches(batch_size_of(network, _BATCH)):
-            watcher.size = batch.size
-            watcher.run(*network.tensors(batch.inputs))
-            if on_progress is not None:
-                on_progress((batch.start + batch.size) / len(samples))
-    return histograms
+    names = list(nodes)
+    running = for_running(network, keep=names)
+    watchers: list[_Watcher] = []
+
+    def make() -> Callable[[Batch], Batch]:
+        watchers.append(_Watcher(running, names))
+        return watchers[-1].watch
+
+    batches = samples.batches(batch_size_of(network, _BATCH))
+    for batch in over_batches(make, batches, network.device):
+        if on_progress is not None:
+            on_progress((batch.start + batch.size) / len(samples))
+    return {
+        name: reduce(Histogram.merge, (watcher.histograms[name] for watcher in watchers))
+        for name in names
+    }
 
 
 def _count(name: str, value: torch.Tensor, histogram: Histogram, most: int) -> None:

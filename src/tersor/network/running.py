@@ -5,7 +5,7 @@ more than their arithmetic, since its pages have to be mapped and cleared. Weigh
 hold are decoded once.
 """
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from typing import Any
 
 import torch
@@ -40,14 +40,27 @@ def for_running(network: Network, keep: Container[str] = ()) -> Network:
         network: In evaluation mode.
         keep: Names of nodes whose values somebody else looks at.
     """
-    result = in_place(network, keep)
+    result = _in_place(network, keep)
     _decode(result)
     result.module.recompile()
     return result
 
 
-def in_place(network: Network, keep: Container[str] = ()) -> Network:
-    """The same, with codes as they are; see `for_running`."""
+def each_value(network: Network, arrays: list[torch.Tensor]) -> Iterator[tuple[str, Any]]:
+    """Every node and its value, one after the other; none is kept after its last reader.
+
+    Whoever changes a value in place changes what later nodes read.
+    """
+    interpreter = fx.Interpreter(network.module)
+    interpreter.args_iter = iter([array.to(network.device) for array in arrays])
+    for node in network.graph.nodes:
+        interpreter.env[node] = interpreter.run_node(node)
+        for dead in interpreter.user_to_last_uses.get(node, []):
+            del interpreter.env[dead]
+        yield node.name, interpreter.env[node]
+
+
+def _in_place(network: Network, keep: Container[str]) -> Network:
     result = network.copy()
     for node in result.graph.nodes:
         source: Any = next(iter(node.args), None) if node.target in _IN_PLACE else None

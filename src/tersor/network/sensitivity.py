@@ -51,12 +51,14 @@ def layer_noise(
     signs = torch.Generator().manual_seed(0)
     for batch in samples.batches(batch_size_for(exact, _ELEMENTS, _MOST)):
         outputs = tape.record(exact.tensors(batch.inputs))
-        for index, output in enumerate(outputs):
-            if not (output.is_floating_point() and output.requires_grad):
-                continue
+        moving = [
+            i for i, y in enumerate(outputs) if y.is_floating_point() and y.requires_grad
+        ]
+        for index in moving:
+            output = outputs[index]
             power[index] += float(output.detach().double().square().sum())
             v = torch.randint(0, 2, output.shape, generator=signs) * 2 - 1
-            moved = tape.moved(output, v.to(output), batch.size)
+            moved = tape.moved(output, v.to(output), batch.size, more=index != moving[-1])
             for name, amount in moved.items():
                 totals[name][index] += amount
     seen = power > 0
@@ -66,7 +68,10 @@ def layer_noise(
 
 
 class _Tape(fx.Interpreter):
-    """Runs the exact graph for a backward pass, and beside each layer its rounded twin."""
+    """Runs the exact graph for a backward pass, and on the way back each layer's twin.
+
+    What a layer is off by is made when its slope has come, and neither outlives the other.
+    """
 
     def __init__(self, exact: Network, rounded: Network, names: list[str]) -> None:
         super().__init__(exact.module)
@@ -75,64 +80,95 @@ class _Tape(fx.Interpreter):
         self.modules = rounded.module
         self.flowing = _flowing(exact.graph)
         self.constants: dict[str, Any] = {}
-        self.errors: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {}
+        self.leaves: list[torch.Tensor] = []
+        self.dots: dict[str, torch.Tensor] = {}
+        self.size = 0
 
     def record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The exact outputs of a batch; what each layer is off by is kept."""
-        self.errors = {}
+        """The exact outputs of a batch, ready for `moved`."""
+        self.leaves = []
         with torch.enable_grad():
             results = self.run(*inputs)
         return list(results)
 
-    def moved(self, output: torch.Tensor, v: torch.Tensor, size: int) -> dict[str, float]:
-        """For each layer (v . J e)^2, summed over the samples of the batch."""
-        places = [(name, *pair) for name, pairs in self.errors.items() for pair in pairs]
-        results = [result for _, result, _ in places]
+    def moved(
+        self, output: torch.Tensor, v: torch.Tensor, size: int, *, more: bool
+    ) -> dict[str, float]:
+        """For each layer (v . J e)^2, summed over the samples; `more` if outputs follow."""
+        self.dots, self.size = {}, size
         with torch.enable_grad():  # given v itself, torch would load an algebra system
             along = (output * v).sum()
-        slopes = torch.autograd.grad(along, results, retain_graph=True, allow_unused=True)
-        sums: dict[str, torch.Tensor] = {}
-        for (name, _, error), slope in zip(places, slopes, strict=True):
-            if slope is not None:
-                rows = size if error.shape[:1] == (size,) else 1
-                products = (slope * error).reshape(rows, -1)
-                dots = products.sum(dim=1, dtype=torch.float64)
-                sums[name] = sums[name] + dots if name in sums else dots
-        return {name: float(dots.square().sum()) for name, dots in sums.items()}
+        torch.autograd.grad(along, self.leaves, retain_graph=more, allow_unused=True)
+        if not more:
+            self.leaves = []  # each knows us: nothing would be freed
+        return {name: float(dots.square().sum()) for name, dots in self.dots.items()}
+
+    def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A weight, which needs no slope."""
+        value = super().get_attr(target, args, kwargs)
+        return value.detach() if isinstance(value, torch.Tensor) else value
 
     def run_node(self, n: fx.Node) -> Any:
         """Run it; a layer's result becomes a place where the backward pass is read."""
         result = super().run_node(n)
         if n.name not in self.names:
             return result
-        with torch.no_grad():
-            twin = self._twin(self.twins[n.name])
         whole = isinstance(result, torch.Tensor)
-        parts = [_tracked(r) for r in ((result,) if whole else result)]
-        pairs = zip(parts, (twin,) if whole else twin, strict=True)
-        self.errors[n.name] = [
-            (part, other - part.detach())
-            for part, other in pairs
-            if isinstance(part, torch.Tensor) and part.requires_grad
-        ]
+        parts = [self._tracked(r) for r in ((result,) if whole else result)]
+        for index, part in enumerate(parts):
+            if isinstance(part, torch.Tensor) and part.requires_grad:
+                self._watch(n.name, part, None if whole else index)
         return parts[0] if whole else tuple(parts)
 
-    def _twin(self, node: fx.Node) -> Any:
+    def _watch(self, name: str, part: torch.Tensor, index: int | None) -> None:
+        """Have a layer's error made when the slope of `part` comes, its only result or one."""
+        twin, exact = self.twins[name], part.detach()
+        reads = {source: self.env[self.flowing[source]] for source in self._reads(twin)}
+
+        def add(slope: torch.Tensor) -> None:
+            with torch.no_grad():
+                found = self._twin(twin, reads)
+                error = (found if index is None else found[index]) - exact
+                self._add(name, error.mul_(slope))
+
+        part.register_hook(add)  # type: ignore[no-untyped-call]
+
+    def _add(self, name: str, products: torch.Tensor) -> None:
+        rows = self.size if products.shape[:1] == (self.size,) else 1
+        dots = products.reshape(rows, -1).sum(dim=1).double()
+        self.dots[name] = self.dots[name] + dots if name in self.dots else dots
+
+    def _tracked(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return value
+        if not value.requires_grad:
+            value = value.detach().requires_grad_()
+            self.leaves.append(value)
+        return value
+
+    def _reads(self, node: fx.Node) -> set[str]:
+        """The exact values that a rounded node is computed from, by name."""
+        found: set[str] = set()
+        for source in node.all_input_nodes:
+            found |= {source.name} if source.name in self.flowing else self._reads(source)
+        return found
+
+    def _twin(self, node: fx.Node, reads: Mapping[str, Any]) -> Any:
         """The rounded network's node on exact inputs."""
-        args, kwargs = fx.map_arg((node.args, node.kwargs), self._exact_or_rounded)
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda s: self._input(s, reads))
         if node.op == "call_module":
             return self.modules.get_submodule(str(node.target))(*args, **kwargs)
         if node.op == "get_attr":
             return _attribute(self.modules, str(node.target))
         return node.target(*args, **kwargs)  # type: ignore[operator]
 
-    def _exact_or_rounded(self, node: fx.Node) -> Any:
-        if node.name in self.flowing:
-            return self.env[self.flowing[node.name]]
-        if any(source.name in self.flowing for source in node.all_input_nodes):
-            return self._twin(node)
+    def _input(self, node: fx.Node, reads: Mapping[str, Any]) -> Any:
+        if node.name in reads:
+            return reads[node.name]
+        if self._reads(node):
+            return self._twin(node, reads)
         if node.name not in self.constants:
-            self.constants[node.name] = self._twin(node)
+            self.constants[node.name] = self._twin(node, reads)
         return self.constants[node.name]
 
 
@@ -143,12 +179,6 @@ def _flowing(graph: fx.Graph) -> Mapping[str, fx.Node]:
         if node.op == "placeholder" or any(s.name in found for s in node.all_input_nodes):
             found[node.name] = node
     return found
-
-
-def _tracked(value: Any) -> Any:
-    if isinstance(value, torch.Tensor) and value.is_floating_point():
-        return value if value.requires_grad else value.detach().requires_grad_()
-    return value
 
 
 def _attribute(module: Any, path: str) -> Any:

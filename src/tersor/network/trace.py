@@ -14,7 +14,6 @@ computed from.
 """
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ from tersor.network.arguments import op_name
 from tersor.network.layers import layers
 from tersor.network.network import Network
 from tersor.network.quantizer import rounded_value
+from tersor.network.running import each_value
 
 MOST_SAMPLES = 32
 _BATCH = 8  # samples at once, where the network does not say
@@ -185,9 +185,9 @@ def _compare(
     readers: dict[str, int] = {}
     for pair in pairs.values():
         readers[pair.partner] = readers.get(pair.partner, 0) + 1
-    exact = _values(original, arrays)
+    exact = each_value(original, arrays)
     waiting: dict[str, Any] = {}
-    for name, value in _values(compressed, arrays):
+    for name, value in each_value(compressed, arrays):
         if name not in pairs:
             continue
         pair = pairs[name]
@@ -199,17 +199,6 @@ def _compare(
         readers[pair.partner] -= 1
         if not readers[pair.partner]:
             del waiting[pair.partner]
-
-
-def _values(network: Network, arrays: list[Any]) -> Iterator[tuple[str, Any]]:
-    """Every node and its value, one after the other; none is kept after its last reader."""
-    interpreter = fx.Interpreter(network.module)
-    interpreter.args_iter = iter([array.to(network.device) for array in arrays])
-    for node in network.graph.nodes:
-        interpreter.env[node] = interpreter.run_node(node)
-        yield node.name, interpreter.env[node]
-        for dead in interpreter.user_to_last_uses.get(node, []):
-            del interpreter.env[dead]
 
 
 def _add(pair: _Pair, exact: Any, found: Any) -> None:

@@ -41,7 +41,7 @@ def test_another_model_is_exported_as_onnx(tersor):
     [
         (["pack", "net.onnx", "-o", "p.zip"], 2, "a file name that ends with .tsr"),
         (["pack", "missing.onnx", "-o", "p.tsr"], 1, "cannot be read"),
-        (["pack", "in.npz", "-o", "p.tsr"], 1, "Give an .onnx or .safetensors file"),
+        (["pack", "in.txt", "-o", "p.tsr"], 1, "Give one of these: .onnx, .safetensors"),
         (["pack", "net.onnx", "-o", "no/p.tsr"], 1, "no is not a folder"),
         (["pack", "net.onnx", "-o", "sub.tsr"], 1, "sub.tsr is a folder"),
         (["unpack", "net.tsr", "-o", "x"], 1, "Models are written by `tersor export`"),
@@ -124,3 +124,32 @@ def test_a_listing_shows_nothing_that_acts_on_a_terminal(tersor, tmp_path):
 )
 def test_a_listing_that_cannot_be_is_refused(refused, words, code, message):
     assert message in refused(*words, code=code)
+
+
+def samples():
+    return np.random.default_rng(0).standard_normal((20, 30)).astype(np.float32)
+
+
+@pytest.mark.usefixtures("folder")
+def test_what_comes_back_equal_is_said(tersor):
+    np.savez("a.npz", w=samples())
+    np.savez_compressed("b.npz", w=samples())
+    for name, identical in (("a.npz", "bytes"), ("b.npz", "tensors")):
+        packed = tersor("pack", name, "-o", "p.tsr", "--json")
+        assert packed.document["identical"] == identical
+        assert packed.document["files"] == [name]
+        said = tersor("unpack", "p.tsr", "-o", "back.npz").out
+        assert ("their contents come back, bit for bit" in said) == (identical == "tensors")
+        assert np.array_equal(np.load("back.npz")["w"], samples())
+
+
+def test_external_data_goes_with_its_model(tersor, folder):
+    model = onnx.load("net.onnx")
+    onnx.save(
+        model, "large.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    assert "With 1 file of external data." in tersor("pack", "large.onnx", "-o", "p.tsr").out
+    (folder / "back").mkdir()
+    assert tersor("unpack", "p.tsr", "-o", "back/large.onnx").code == 0
+    for name in ("large.onnx", "w.bin"):
+        assert (folder / "back" / name).read_bytes() == (folder / name).read_bytes()

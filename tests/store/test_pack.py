@@ -177,7 +177,7 @@ def test_forged_header_is_refused(tmp_path, problem, data):
     [
         ("m.onnx", onnx_bytes()[:-3], "cannot be packed: a protobuf number is cut"),
         ("m.onnx", b"", "is empty"),
-        ("m.txt", b"abc", r"Give an \.onnx or \.safetensors file"),
+        ("m.txt", b"abc", r"Give one of these: \.onnx, \.safetensors, \.npz"),
     ],
     ids=["cut", "empty", "other_format"],
 )
@@ -188,12 +188,11 @@ def test_what_cannot_be_packed_is_refused(tmp_path, name, data, problem):
     assert [p.name for p in tmp_path.iterdir()] == [name]
 
 
-def test_external_data_is_refused_by_name(tmp_path):
+def test_a_model_with_external_data_is_not_saved(tmp_path):
     outside = TensorProto(name="fc.weight", data_type=1, dims=[1], data_location=1)
-    graph = helper.make_graph([], "g", [], [], [outside])
-    (tmp_path / "m.onnx").write_bytes(helper.make_model(graph).SerializeToString())
-    with pytest.raises(FileError, match=r"'fc\.weight' keeps its data in another file"):
-        pack(tmp_path / "m.onnx", tmp_path / "m.tsr")
+    model = helper.make_model(helper.make_graph([], "g", [], [], [outside]))
+    with pytest.raises(FormatError, match=r"'fc\.weight' keeps its data in another file"):
+        save_model(tmp_path / "m.tsr", model.SerializeToString(), {})
 
 
 def test_paths_that_cannot_be_used_are_file_errors(tmp_path):
@@ -229,8 +228,12 @@ def test_damage_leaves_no_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("pieces", "problem"),
-    [([b"\x08\x09"], "differently, at byte 0"), ([b"\x08"], "shorter, at byte 1")],
-    ids=["other", "cut"],
+    [
+        ([b"\x08\x09"], "reads back differently, at byte 0"),
+        ([b"\x08"], "1 bytes of a file are missing, at byte 1"),
+        ([b"\x08\x08", b"\x08"], "reads back longer, at byte 2"),
+    ],
+    ids=["other", "cut", "grown"],
 )
 def test_a_packed_file_that_reads_back_differently_is_refused(
     tmp_path, monkeypatch, pieces, problem

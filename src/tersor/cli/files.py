@@ -34,10 +34,12 @@ _LEVELS = {"fast": "fast", "default": "auto", "best": "best"}
     help="Write nothing: show where the bytes of a .tsr FILE are, beside the entropy bound.",
 )
 def pack(file: str, output: str | None, level: str, *, listing: bool) -> Answer:
-    """Make an .onnx or .safetensors FILE smaller, without loss.
+    """Make a FILE of tensors smaller, without loss.
 
-    `tersor unpack` gives back the same file, byte for byte; that is checked before the
-    packed file appears.
+    .onnx (with its external data), .safetensors, .npz, .pt, .pth (what torch.save wrote, read
+    as tensors and plain values only) and .pt2. `tersor unpack` gives back the same file, byte
+    for byte, or, if an .npz was compressed, the same arrays, bit for bit; that is checked
+    before the packed file appears.
     """
     if listing == (output is not None):
         raise click.UsageError("Give either --output or --list.", click.get_current_context())
@@ -46,7 +48,9 @@ def pack(file: str, output: str | None, level: str, *, listing: bool) -> Answer:
     from tersor.store.pack import pack as packed
 
     target = writable_file(output, ".tsr", file)
-    return _answer(packed(Path(file), target, codec=_LEVELS[level]), file, output)
+    with progress() as advance:
+        done = packed(Path(file), target, codec=_LEVELS[level], advance=advance)
+    return _answer(done, file, output)
 
 
 def _listed(file: str) -> Answer:
@@ -76,8 +80,8 @@ def unpack(file: str, output: str) -> Answer:
     from tersor.store.pack import unpack as unpacked
 
     target = writable_file(output, "", file)
-    with naming(file):
-        done = unpacked(Path(file), target)
+    with progress() as advance, naming(file):
+        done = unpacked(Path(file), target, advance=advance)
     return _answer(done, file, output)
 
 
@@ -95,6 +99,8 @@ def _answer(done: object, source: str, output: str) -> Answer:
         "stored_bytes": done.stored_bytes,
         "compression": ratio,
         "tensors": len(done.tensors),
+        "identical": done.identical,
+        "files": list(done.files),
         "seconds": done.seconds,
     }
 
@@ -104,6 +110,11 @@ def _answer(done: object, source: str, output: str) -> Answer:
             f"{units.bytes_text(done.stored_bytes)} packed ({units.ratio_text(ratio)})"
         )
         say(console, f"Wrote {output}: {sizes}, {len(done.tensors)} tensors.")
+        more = len(done.files) - 1
+        if more:
+            say(console, f"With {more} file{'s' * (more > 1)} of external data.")
+        if done.identical != "bytes":
+            say(console, "Members were compressed: their contents come back, bit for bit.")
 
     return Answer(document, show)
 

@@ -4,9 +4,7 @@ FORMAT.md tells the layout, and is the only place that does.
 """
 
 import io
-import struct
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -14,17 +12,18 @@ from typing import BinaryIO
 
 import numpy as np
 
-from tersor.codecs.zstd import Zstd
 from tersor.errors import FileError, FormatError, InputError
 from tersor.store.atomic import write_atomically
 from tersor.store.directory import (
     MOST_DIMENSIONS,
+    Block,
     Directory,
     Entry,
     Limits,
     in_layout_order,
-    parse,
+    sealed,
     starts,
+    unsealed,
 )
 from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, from_bytes, to_bytes
 from tersor.store.layout import Item, blocks, candidates
@@ -33,8 +32,10 @@ from tersor.store.source import Source
 
 MAGIC = b"\x89TSR"
 VERSION = 1
-KINDS = ("tensors", "model", "packed onnx", "packed safetensors")
-_FOOTER = struct.Struct("<III")
+KINDS = (
+    *("tensors", "model"),
+    *("packed onnx", "packed safetensors", "packed npz", "packed torch"),
+)
 _HEADER_BYTES = len(MAGIC) + 2
 _ALIGNED = 64  # bytes: where each of several tensors begins in memory
 _INLINE = 2**16  # bytes; larger sections stand in blocks
@@ -84,8 +85,17 @@ def write_to(
     *,
     codec: str = "auto",
     kind: str = "tensors",
+    told: Callable[[float], object] | None = None,
 ) -> None:
-    """Write a .tsr file, front to back, holding one block at a time.
+    """Write a .tsr file, front to back, holding a few blocks at a time.
+
+    Args:
+        file: Where to.
+        items: Tensors.
+        sections: Bytes by name.
+        codec: See `write`.
+        kind: See `write`.
+        told: Is told after each block which fraction is done.
 
     Raises:
         InputError: Unknown codec or kind, or more entries than a reader accepts.
@@ -104,21 +114,16 @@ def write_to(
     everything = [*items, *large]
     header = MAGIC + bytes([VERSION, KINDS.index(kind)])
     file.write(header)
-    written = []
+    written: list[Block] = []
+    done, total = 0, sum(item.entry.size for item in everything)
     for coded in blocks(everything, candidates(codec)):
         file.write(coded.payload)
         written.append(coded.block)
+        done += coded.block.size
+        if told is not None:
+            told(done / total)
     entries = tuple(item.entry for item in everything)
-    plain = Directory(inline, tuple(written), entries).to_bytes()
-    if len(plain) > Limits().directory_bytes:
-        raise InputError(
-            "directory", got=f"{len(plain)} bytes", allowed=f"{Limits().directory_bytes} bytes"
-        )
-    packed = Zstd().encode(plain)
-    stored = packed if len(packed) < len(plain) else plain
-    lengths = struct.pack("<II", len(plain), len(stored))
-    checksum = zlib.crc32(header + stored + lengths)
-    file.write(stored + lengths + struct.pack("<I", checksum))
+    file.write(sealed(header, Directory(inline, tuple(written), entries)))
 
 
 def encode(
@@ -181,6 +186,7 @@ class Reader:
 
     Attributes:
         kind: What the file is: one of KINDS.
+        name: The path of the file, for messages.
         size: Bytes of the file.
         overhead: Bytes of the file that are not payload: directory, sections in it, frame.
     """
@@ -204,32 +210,21 @@ class Reader:
             raise
 
     def _open(self, limits: Limits) -> None:
-        self.size = self._source.size
+        self.name, self.size = self._source.name, self._source.size
         header = self._source.read(0, min(_HEADER_BYTES, self.size))
         if header[: len(MAGIC)] != MAGIC:
             raise FormatError("this is not a .tsr file", offset=0)
-        end = self.size - _FOOTER.size
-        if end < _HEADER_BYTES:
+        if len(header) < _HEADER_BYTES:
             raise FormatError("the file is cut", offset=self.size)
         if header[4] != VERSION:
             problem = f"format version {header[4]}, this release reads {VERSION}"
             raise FormatError(problem, offset=4)
-        footer = self._source.read(end, _FOOTER.size)
-        length, stored, checksum = _FOOTER.unpack(footer)
-        begin = end - stored
-        if begin < _HEADER_BYTES or stored > length:
-            raise FormatError("the file is cut, or its end is damaged", offset=end)
-        if length > limits.directory_bytes:
-            raise FormatError(f"directory of {length} bytes, too long", offset=end)
-        data = self._source.read(begin, stored)
-        if zlib.crc32(header + data + footer[:8]) != checksum:
-            raise FormatError("the directory is damaged", offset=begin)
+        self._directory, begin, self._density = unsealed(
+            self._source.read, self.size, header, limits
+        )
         if header[5] >= len(KINDS):
             raise FormatError(f"unknown kind {header[5]}", offset=5)
         self.kind = KINDS[header[5]]
-        plain = data if stored == length else Zstd().decode(data, length)
-        self._density: float = stored / max(1, length)  # of the directory
-        self._directory = parse(plain, limits)
         self._index(begin)
 
     def _index(self, begin: int) -> None:

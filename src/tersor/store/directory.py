@@ -1,16 +1,19 @@
 """The directory of a .tsr file, to bytes and back; its table is in FORMAT.md."""
 
 import struct
-from collections.abc import Iterable
+import zlib
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import accumulate
 
-from tersor.errors import FormatError
+from tersor.codecs.zstd import Zstd
+from tersor.errors import FormatError, InputError
 from tersor.store.elements import ELEMENTS, SECTION, byte_count
 from tersor.store.varint import Cursor, text, varint
 
 SMALL = 4096  # bytes; entries below stand together, before all others
 MOST_DIMENSIONS = 16
+_FOOTER = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,55 @@ class Directory:
         out += [varint(len(entry.shape)) for entry in self.entries]
         out += [varint(size) for entry in self.entries for size in entry.shape]
         return b"".join(out)
+
+
+def sealed(header: bytes, directory: Directory) -> bytes:
+    """The directory as it stands in a file that starts with `header`, and the last 12 bytes.
+
+    Raises:
+        InputError: It is longer than a reader accepts.
+    """
+    plain, most = directory.to_bytes(), Limits().directory_bytes
+    if len(plain) > most:
+        raise InputError("directory", got=f"{len(plain)} bytes", allowed=f"{most} bytes")
+    packed = Zstd().encode(plain)
+    stored = packed if len(packed) < len(plain) else plain
+    checksum = zlib.crc32(header + stored + struct.pack("<II", len(plain), len(stored)))
+    return stored + _FOOTER.pack(len(plain), len(stored), checksum)
+
+
+def unsealed(
+    read: Callable[[int, int], bytes], size: int, header: bytes, limits: Limits
+) -> tuple[Directory, int, float]:
+    """The reverse of `sealed`.
+
+    Args:
+        read: Gives so many (second) bytes of the file from a place (first) on.
+        size: Bytes of the file.
+        header: Its first bytes.
+        limits: What to accept.
+
+    Returns:
+        The directory, where it begins, and stored bytes per decoded byte of it.
+
+    Raises:
+        FormatError: The file is cut, damaged or beyond the limits.
+    """
+    end = size - _FOOTER.size
+    if end < len(header):
+        raise FormatError("the file is cut", offset=size)
+    footer = read(end, _FOOTER.size)
+    length, stored, checksum = _FOOTER.unpack(footer)
+    begin = end - stored
+    if begin < len(header) or stored > length:
+        raise FormatError("the file is cut, or its end is damaged", offset=end)
+    if length > limits.directory_bytes:
+        raise FormatError(f"directory of {length} bytes, too long", offset=end)
+    data = read(begin, stored)
+    if zlib.crc32(header + data + footer[:8]) != checksum:
+        raise FormatError("the directory is damaged", offset=begin)
+    plain = data if stored == length else Zstd().decode(data, length)
+    return parse(plain, limits), begin, stored / max(1, length)
 
 
 def parse(data: bytes, limits: Limits) -> Directory:

@@ -6,7 +6,9 @@ of 8 MiB, or a little less, so that rows stay whole, each coded by itself.
 """
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
 
@@ -15,6 +17,7 @@ from tersor.codecs import names as codec_names
 from tersor.codecs.codec import Codec, Part
 from tersor.errors import InputError
 from tersor.kernels.choose import choice
+from tersor.machine import default_threads
 from tersor.store.directory import SMALL, Block, Entry, in_layout_order
 from tersor.store.elements import ELEMENTS, SECTION
 
@@ -24,6 +27,7 @@ _BY_KERNELS = {"context", "huffman", "rans"}  # in numpy a second's work takes a
 _FAST = {"raw", "rans"}  # encode and decode at hundreds of megabytes a second
 _QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
 _SEVERAL = ("fast", "auto", "best")
+_MOST_THREADS = 8  # each holds a block of 8 MiB and what came of it
 _BLOCK_HEADER = 10  # bytes that one more block takes in the directory, about
 
 
@@ -83,8 +87,7 @@ def candidates(codec: str) -> list[Candidate]:
 def blocks(items: Sequence[Item], coders: Sequence[Candidate]) -> Iterator[Coded]:
     """The blocks of the items, in layout order, each item's bytes read as it is needed."""
     pending: tuple[_Piece, Coded] | None = None
-    for piece in _pieces(items):
-        coded = _code(piece, coders)
+    for piece, coded in _all_coded(_pieces(items), coders):
         if pending is not None and len(pending[0].data) + len(piece.data) <= _JOINABLE:
             joined = pending[0] + piece
             together = _code(joined, coders)
@@ -146,6 +149,22 @@ def _step(entry: Entry) -> int:
     if not 0 < row <= _LARGEST or prod(entry.shape[1:]) * bits % 8:
         return _LARGEST
     return _LARGEST // row * row
+
+
+def _all_coded(
+    pieces: Iterable[_Piece], coders: Sequence[Candidate]
+) -> Iterator[tuple[_Piece, Coded]]:
+    """Each piece by itself, in order, coded by several threads (codecs leave the lock)."""
+    threads = min(default_threads(), _MOST_THREADS)
+    waiting: deque[tuple[_Piece, Future[Coded]]] = deque()
+    with ThreadPoolExecutor(threads) as pool:
+        for piece in pieces:
+            waiting.append((piece, pool.submit(_code, piece, coders)))
+            if len(waiting) > threads:
+                first, coded = waiting.popleft()
+                yield first, coded.result()
+        for first, coded in waiting:
+            yield first, coded.result()
 
 
 def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:

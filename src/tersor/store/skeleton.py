@@ -4,12 +4,13 @@ Tensors are cut out of the bytes of a file and become entries of the container; 
 is the skeleton. Putting the tensors back gives the very same bytes, whatever the file holds.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from tersor.errors import FormatError
 from tersor.store.container import Reader
 from tersor.store.directory import Entry, starts
+from tersor.store.elements import CODES
 from tersor.store.layout import Item
 from tersor.store.onnx_tensor import can_be_written, initializer_head
 from tersor.store.run import assembled
@@ -18,6 +19,8 @@ from tersor.store.varint import Cursor, varint
 Buffer = bytes | memoryview
 SECTION_NAME = "skeleton"
 _PLAIN, _INITIALIZER = 0, 1
+_AT_ONCE = 2**25  # bytes
+_WORTH_A_HOLE = 2**16  # bytes; less of unknown kind stays in the skeleton
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,41 +41,60 @@ class Hole:
 
 
 def cut(data: Buffer, holes: Sequence[Hole]) -> tuple[list[Item], bytes]:
+    """The tensors of one whole file, uncopied, and the section; see `cut_all`."""
+    return cut_all([(data, holes)])
+
+
+def cut_all(parts: Sequence[tuple[Buffer, Sequence[Hole]]]) -> tuple[list[Item], bytes]:
     """The tensors, uncopied, and the section.
 
     Args:
-        data: A whole file.
-        holes: In order of place, without overlap; the names differ.
+        parts: Whole files, which come back as one run of bytes, each with its holes: in order
+            of place, without overlap. The names of all of them differ.
     """
-    gaps, kinds, rest = [], bytearray(), []
-    at = 0
-    for hole in holes:
-        begin, kind = hole.start, _PLAIN
-        if _is_initializer(data, hole):
-            begin, kind = hole.field, _INITIALIZER
-        gaps.append(varint(begin - at))
-        kinds.append(kind)
-        rest.append(bytes(data[at:begin]))
-        at = hole.stop
-    rest.append(bytes(data[at:]))
-    items = [Item(hole.entry, data[hole.start : hole.stop]) for hole in holes]
-    return items, b"".join([varint(len(holes)), *gaps, kinds, *rest])
+    gaps, kinds, rest, items = [], bytearray(), [], []
+    over = 0  # bytes between the last hole and the next file
+    for data, holes in parts:
+        at = 0
+        for hole in holes:
+            begin, kind = hole.start, _PLAIN
+            if _is_initializer(data, hole):
+                begin, kind = hole.field, _INITIALIZER
+            gaps.append(varint(over + begin - at))
+            kinds.append(kind)
+            rest.append(bytes(data[at:begin]))
+            items.append(Item(hole.entry, data[hole.start : hole.stop]))
+            at, over = hole.stop, 0
+        rest.append(bytes(data[at:]))
+        over += len(data) - at
+    return items, b"".join([varint(len(items)), *gaps, kinds, *rest])
 
 
 def join(reader: Reader) -> Iterator[bytes]:
-    """The bytes of the original file, piece by piece.
+    """The bytes of the original, in parts of about 32 MiB or one larger tensor.
 
     Raises:
         FormatError: The skeleton does not fit the tensors, or a tensor is damaged.
     """
+    waiting: list[bytes | Entry] = []
+    held = 0
     for piece in _pieces(reader):
-        yield piece if isinstance(piece, bytes) else reader.raw(piece.name)
+        waiting.append(piece)
+        held += _size(piece)
+        if held >= _AT_ONCE:
+            yield _filled(reader, waiting)
+            waiting, held = [], 0
+    yield _filled(reader, waiting)
 
 
 def joined(reader: Reader) -> bytes:
     """The bytes of the original file, tensors decoded in place; errors as `join`."""
-    pieces = list(_pieces(reader))
-    sizes = [len(p) if isinstance(p, bytes) else p.size for p in pieces]
+    return _filled(reader, list(_pieces(reader)))
+
+
+def _filled(reader: Reader, pieces: Sequence[bytes | Entry]) -> bytes:
+    """The bytes of these pieces, tensors decoded in place by several threads."""
+    sizes = [_size(piece) for piece in pieces]
 
     def fill(target: memoryview) -> None:
         tensors = []
@@ -85,6 +107,10 @@ def joined(reader: Reader) -> bytes:
         reader.fill(tensors)
 
     return assembled(sum(sizes), fill)
+
+
+def _size(piece: bytes | Entry) -> int:
+    return len(piece) if isinstance(piece, bytes) else piece.size
 
 
 def _pieces(reader: Reader) -> Iterator[bytes | Entry]:
@@ -116,15 +142,40 @@ def _is_initializer(data: Buffer, hole: Hole) -> bool:
     return bytes(data[hole.field : hole.start]) == initializer_head(hole.entry)
 
 
-def unique(entries: Sequence[Entry]) -> list[Entry]:
-    """The same entries; of equal names the later ones get a number."""
-    seen: set[str] = set()
+def with_rest(holes: Sequence[Hole], size: int, name: str) -> list[Hole]:
+    """The holes that do not overlap one before, and holes of bytes for long parts between.
+
+    So what stays in the skeleton, which is held in memory, is short.
+
+    Args:
+        holes: In any order.
+        size: Of the file.
+        name: Of the entries of the parts between.
+    """
+    result: list[Hole] = []
+    at = 0
+    for hole in [*sorted(holes, key=lambda hole: (hole.start, hole.stop)), None]:
+        begin = size if hole is None else hole.start
+        if begin - at >= _WORTH_A_HOLE:
+            entry = Entry(name, CODES["uint8"], (begin - at,))
+            result.append(Hole(entry, at, at, begin))
+        if hole is not None and at <= hole.start < hole.stop:
+            result.append(hole)
+            at = hole.stop
+    return result
+
+
+def uniquely_named(holes: Sequence[Hole], taken: Iterable[str] = ()) -> list[Hole]:
+    """The same holes; of equal names, or those that are taken, the later ones get a number."""
+    seen = set(taken)
+    numbers: dict[str, int] = {}
     result = []
-    for entry in entries:
-        name, number = entry.name, 1
+    for hole in holes:
+        given = name = hole.entry.name
         while name in seen:
-            number += 1
-            name = f"{entry.name}#{number}"
+            numbers[given] = numbers.get(given, 1) + 1
+            name = f"{given}#{numbers[given]}"
         seen.add(name)
-        result.append(Entry(name, entry.code, entry.shape))
+        entry = Entry(name, hole.entry.code, hole.entry.shape)
+        result.append(Hole(entry, hole.field, hole.start, hole.stop))
     return result

@@ -22,7 +22,8 @@ _HEADS = (
     *("network", "by", "drop, points (95 %)", "smaller", "batch 1", "batch 16"),
     *("tool", "memory"),
 )
-_OUTPUT, _TOOL = ("compress",), ("quantize",)  # Tersor's settings, see above
+_OUTPUT = ("compress", "compress for batches")  # Tersor's settings, see above
+_TOOL = ("quantize",)
 
 
 def rows_of(rows: Sequence[Row], network: str, tool: str) -> list[Row]:

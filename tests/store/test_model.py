@@ -12,7 +12,14 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tersor.errors import FileError, FormatError, InputError
 from tersor.store.container import Reader, encode, write
-from tersor.store.model import list_tensors, load_meta, load_model, load_tensor, save_model
+from tersor.store.model import (
+    list_tensors,
+    load_meta,
+    load_model,
+    load_tensor,
+    packed_bytes,
+    save_model,
+)
 
 NODE = helper.make_node
 META = {"engine": "onnxruntime", "recipe": {"steps": ["quantize.static"]}, "größe": 1.5}
@@ -67,6 +74,11 @@ def test_bytes_can_be_loaded_too(saved):
 def test_the_size_is_that_of_the_file(tmp_path):
     size = save_model(tmp_path / "m.tsr", small_model()[0], META)
     assert size == (tmp_path / "m.tsr").stat().st_size
+
+
+def test_the_size_is_known_beforehand(tmp_path):
+    path, model = tmp_path / "m.tsr", small_model()[0]
+    assert packed_bytes(model) == save_model(path, model, {})
 
 
 def test_same_inputs_give_the_same_bytes(saved, tmp_path):

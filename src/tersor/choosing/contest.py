@@ -5,9 +5,9 @@
     2. in the order of speed, candidates are judged on the validation samples and checked
        against the workshop, until a few are found that keep the limit
     3. these are raced again, for long, with the original's fastest entries
-    4. the fastest of them wins, if it is no slower than the original's fastest; else the
-       candidate that asks the same work as the original, with its smaller file; else the
-       original itself
+    4. the fastest wins; of several within 3 % of it, which a clock hardly tells apart, that of
+       the smallest file. The original takes part, and so do candidates that ask the same work
+       as the original: these ran when it did
 
 Nothing but the clock tells which engine and precision is the fastest for a network.
 """
@@ -20,7 +20,7 @@ from tersor.choosing.entry import Entry, entries, pair_up, places
 from tersor.choosing.judge import Judge
 from tersor.choosing.program import Array, Program
 from tersor.errors import DataError, EngineError, TersorError
-from tersor.measure import Contestant, race
+from tersor.measure import Contestant, race, ratio
 from tersor.plan.recipe import Pin
 
 Progress = Callable[[float], None]
@@ -32,6 +32,9 @@ _FINALISTS = 3
 _HOPELESS = 8.0  # times slower than the fastest
 _SLOW_S = 0.02  # a run below that costs no time worth saving
 _NEAR = 1.3  # rivals slower than this times the fastest are not judged
+EQUAL = (
+    1.03  # times the fastest: which of them is the faster, another day would tell otherwise
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,29 +227,37 @@ def _winner(
     judge: Judge,
     pin: Pin | None,
 ) -> Entry:
-    fast_enough = [e for e in finalists if e.median_ms <= best.median_ms]
-    if pin is not None and any(_is_pinned(e, pin) for e in fast_enough):
-        return next(e for e in fast_enough if _is_pinned(e, pin))
-    if fast_enough:
-        return min(fast_enough, key=_order)
-    twins = [e for e in everything if e.twin is best and not e.failed]
-    for entry in sorted(twins, key=_order):
-        if _admit(entry, judge):
-            return entry
-    return best
+    pinned = [e for e in finalists if pin is not None and _is_pinned(e, pin)]
+    if pinned and _is_as_fast(pinned[0], best):
+        return pinned[0]
+    same_work = [e for e in everything if e.twin is best and not e.failed]
+    able = [*finalists, *same_work, best]
+    fastest = min(able, key=lambda e: e.median_ms)
+    equal = sorted((e for e in able if _is_as_fast(e, fastest)), key=_file_first)
+    return next(e for e in equal if e in finalists or e is best or _admit(e, judge))
+
+
+def _file_first(entry: Entry) -> tuple[int, float]:
+    """The smaller file first; of equal files the faster."""
+    return entry.program.file_bytes, entry.median_ms
+
+
+def _is_as_fast(entry: Entry, other: Entry) -> bool:
+    """Whether `entry` is as fast as `other`, as far as a clock can tell."""
+    assert entry.timing is not None  # noqa: S101 - both took part in the last race
+    assert other.timing is not None  # noqa: S101
+    return ratio(entry.timing, other.timing).median <= EQUAL
 
 
 def _why_not(entry: Entry, winner: Entry, best: Entry) -> str:
     if entry.timing is None:
         return "did not run"
-    if entry.is_original or winner.is_original or entry.median_ms <= best.median_ms:
-        return _comparison(entry, winner)
-    return f"slower than the original on {best.engine} {best.precision}"
-
-
-def _comparison(entry: Entry, winner: Entry) -> str:
-    if entry.median_ms > winner.median_ms:
-        return f"{entry.median_ms / winner.median_ms:.2f}x slower than the chosen one"
-    if winner.is_original:
-        return "no faster than the original"
-    return "as fast, but the chosen file is smaller"
+    rival = not entry.is_original and not winner.is_original
+    if rival and entry.median_ms > EQUAL * best.median_ms:
+        return f"slower than the original on {best.engine} {best.precision}"
+    if entry.median_ms <= EQUAL * winner.median_ms:
+        if entry.program.file_bytes > winner.program.file_bytes:
+            return "as fast, but the chosen file is smaller"
+        if winner.is_original:
+            return "no faster than the original"
+    return f"{entry.median_ms / winner.median_ms:.2f}x slower than the chosen one"

@@ -59,6 +59,13 @@ class Program:
         return self.name if self.expand is None else f"{self.name} as float"
 
     @cached_property
+    def file_bytes(self) -> int:
+        """Size of the `.tsr`, but for what is noted of the model."""
+        from tersor.store.model import packed_bytes
+
+        return packed_bytes(self.stored)
+
+    @cached_property
     def signature(self) -> Signature:
         """What is asked of an engine."""
         return _signature(self.model)

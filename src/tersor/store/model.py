@@ -4,6 +4,7 @@ The file gives back the bytes of the ONNX model exactly. Neither PyTorch nor the
 is needed to read it.
 """
 
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,6 +50,14 @@ def save_model(
     return write_atomically(
         path, lambda file: write_to(file, items, sections, codec=codec, kind="model"), check
     )
+
+
+def packed_bytes(onnx_model: bytes) -> int:
+    """Size of the file that `save_model` would write with nothing noted; errors as there."""
+    items, skeleton = cut(onnx_model, find(onnx_model))
+    file = io.BytesIO()
+    write_to(file, items, {SECTION_NAME: skeleton, _META: _to_json({})}, kind="model")
+    return len(file.getbuffer())
 
 
 def load_model(

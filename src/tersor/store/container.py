@@ -28,6 +28,7 @@ from tersor.store.directory import (
 from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, from_bytes, to_bytes
 from tersor.store.layout import Item, blocks, candidates
 from tersor.store.run import Run, afford
+from tersor.store.source import Origin as Origin
 from tersor.store.source import Source
 
 MAGIC = b"\x89TSR"
@@ -39,8 +40,6 @@ KINDS = (
 _HEADER_BYTES = len(MAGIC) + 2
 _ALIGNED = 64  # bytes: where each of several tensors begins in memory
 _INLINE = 2**16  # bytes; larger sections stand in blocks
-
-Origin = str | Path | bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +194,11 @@ class Reader:
         """Open a file, and check everything but the tensors.
 
         Args:
-            origin: A path, or the bytes of a whole file.
+            origin: See `tersor.store.source`.
             limits: What to accept; by default `Limits()`.
 
         Raises:
-            FileError: The path cannot be read.
+            FileError: The path or address cannot be read.
             FormatError: The file is damaged, not ours, or beyond the limits.
         """
         self._source = Source(origin)
@@ -270,8 +269,7 @@ class Reader:
         """
         entry, place = self._find(name)
         codec, stored = self._run.cost(place, entry.size)
-        dtype = ELEMENTS[entry.code][0]
-        return Info(dtype, entry.shape, codec, entry.size, round(stored))
+        return Info(ELEMENTS[entry.code][0], entry.shape, codec, entry.size, round(stored))
 
     def stored(self, name: str) -> float:
         """Bytes of a tensor in the file; in a shared block its share by size.
@@ -283,13 +281,20 @@ class Reader:
         return self._run.cost(place, entry.size)[1]
 
     def tensor(self, name: str) -> Array:
-        """One tensor, checked; it cannot be written to.
+        """One tensor, checked; it cannot be written to. Others are not read.
+
+        Nothing is copied where the file is in memory, and the tensor in it raw and aligned.
 
         Raises:
             InputError: There is none of that name.
             FormatError: It is damaged, or coded by a codec that this release lacks.
         """
         entry, place = self._find(name)
+        view = self._run.view(place, entry.size)
+        if view is not None:
+            array = from_bytes(view, entry.code, entry.shape)
+            if array.flags.aligned:
+                return array
         return from_bytes(self._run.read(place, entry.size), entry.code, entry.shape)
 
     def tensors(self) -> dict[str, Array]:

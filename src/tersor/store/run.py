@@ -26,6 +26,7 @@ _KEPT_BLOCKS = 64
 _KEPT_BYTES = 2**17
 _WORTH_THREADS = 2**20  # bytes; less is decoded before a thread has started
 _WORTH_ASKING = 2**26
+_AS_IT_IS = "raw"
 
 
 class Run:
@@ -57,6 +58,26 @@ class Run:
             return assembled(size, lambda target: self.fill([(place, target)]))
         start, data = self._decoded[touched[0]], self._block(touched[0])
         return data if len(data) == size else data[place - start : place - start + size]
+
+    def view(self, place: int, size: int) -> memoryview | None:
+        """The same bytes where they are, checked, if they are stored as they are in memory.
+
+        Raises:
+            FormatError: See `read`.
+        """
+        touched = self._touched(place, size)
+        if not touched or any(self.blocks[index].codec != _AS_IT_IS for index in touched):
+            return None
+        for index in touched:
+            block, start = self.blocks[index], self._payloads[index]
+            data = self._source.view(start, block.stored)
+            if data is None:
+                return None
+            if block.stored != block.size:
+                raise FormatError(f"{block.stored} raw bytes for {block.size}", offset=start)
+            _check(data, block, start)
+        first = touched[0]
+        return self._source.view(self._payloads[first] + place - self._decoded[first], size)
 
     def fill(self, parts: Iterable[tuple[int, memoryview]]) -> None:
         """Fill each target with the bytes from its place on; each block is decoded once.

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tersor.codecs.mixing import Mixing
 from tersor.codecs.raw import Raw
 from tersor.errors import FileError, FormatError, InputError
 from tersor.kernels import choose
@@ -123,8 +124,9 @@ def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
     ]:
         made = choose.Choice(name, "a test asks for it", choose.LEVELS)
         monkeypatch.setattr(layout, "choice", lambda made=made: made)
-        for several in ("auto", "best"):
-            assert [one.codec.name for one in layout.candidates(several)] == wanted
+        assert [one.codec.name for one in layout.candidates("auto")] == wanted
+        wanted = wanted if name == "reference" else [*wanted[:3], "mixing", *wanted[3:]]
+        assert [one.codec.name for one in layout.candidates("best")] == wanted
         wanted = wanted if name == "reference" else ["raw", "rans"]
         assert [one.codec.name for one in layout.candidates("fast")] == wanted
     assert [one.codec.name for one in layout.candidates("rans")] == ["rans"]
@@ -136,11 +138,21 @@ def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_does_not(monkeypatc
     rng = np.random.default_rng(0)
     scale = np.repeat([20.0, 0.3], 64)  # columns that the coder tells apart
     small, large = (rng.normal(0, scale, (n, 128)).round().astype(np.int8) for n in (100, 800))
-    for codec, wanted in [("auto", False), ("best", True)]:
+    for codec, wanted in [("auto", ["context", "zstd"]), ("best", ["mixing"] * 2)]:
         reader = Reader(encode({"small": small, "large": large}, {}, codec=codec))
-        assert reader.info("small").codec == "context"
-        assert (reader.info("large").codec == "context") == wanted
+        assert [reader.info(name).codec for name in ("small", "large")] == wanted
         np.testing.assert_array_equal(reader.tensor("large"), large)
+
+
+def test_best_does_not_try_the_slowest_coder_on_floats(monkeypatch):
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
+    tried = []
+    monkeypatch.setattr(Mixing, "encode", lambda _, data, parts: tried.append(parts) or data)
+    encode({"w": np.ones((64, 64), np.float32)}, {}, codec="best")
+    assert tried == []
+    encode({"w": np.ones((64, 64), np.int8)}, {}, codec="best")
+    assert [part.shape for (part,) in tried] == [(64, 64)]
 
 
 def test_large_tensors_are_cut_between_rows(monkeypatch):

@@ -1,21 +1,21 @@
 """The kernels: small loops over symbols and bytes, native where they were built.
 
-`reference.py` and `reference_context.py` define each in numpy or plain Python; `native/` holds
+`reference.py` and its neighbours define each in numpy or plain Python; `native/` holds
 the same in C++, equal bit by bit; `choose.py` picks. Arguments that no caller in this package
 can get wrong are not checked by the twins; whatever comes from a file is checked here or
 there, and refused with FormatError.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tersor.errors import FormatError, InputError
-from tersor.kernels import choose, reference, reference_context
+from tersor.kernels import choose, reference, reference_context, reference_mixing
 from tersor.kernels.reference import MOST_CODE_BITS, MOST_LANES, Bytes, Counts, States, Words
-from tersor.kernels.reference_context import Shape, Values
+from tersor.kernels.reference_adaptive import Shape, Values
 
 __all__ = [
     "MOST_CODE_BITS",
@@ -32,6 +32,8 @@ __all__ = [
     "huffman_decode",
     "huffman_encode",
     "join_planes",
+    "mixing_decode",
+    "mixing_encode",
     "pack_bits",
     "rans_decode",
     "rans_encode",
@@ -237,12 +239,8 @@ def context_encode(values: Values, shapes: Sequence[Shape], most: int) -> bytes 
         most: Bytes.
     """
     native = choose.module()
-    if native is None:
-        payload = reference_context.context_encode(values, shapes)
-        return payload if len(payload) <= most else None
-    out = np.empty(most, np.uint8)
-    used = native.context_encode(values, np.array(shapes, np.int64).reshape(-1), out)
-    return None if used < 0 else out[:used].tobytes()
+    encode = None if native is None else native.context_encode
+    return _encode(values, shapes, most, encode, reference_context.context_encode)
 
 
 def context_decode(payload: Bytes, shapes: Sequence[Shape], target: Values) -> None:
@@ -252,11 +250,55 @@ def context_decode(payload: Bytes, shapes: Sequence[Shape], target: Values) -> N
         FormatError: `context_encode` writes no such payload for these shapes.
     """
     native = choose.module()
+    decode = None if native is None else native.context_decode
+    _decode(payload, shapes, target, decode, reference_context.context_decode)
+
+
+def mixing_encode(values: Values, shapes: Sequence[Shape], most: int) -> bytes | None:
+    """The payload of the mixing coder: see `context_encode`."""
+    native = choose.module()
+    encode = None if native is None else native.mixing_encode
+    return _encode(values, shapes, most, encode, reference_mixing.mixing_encode)
+
+
+def mixing_decode(payload: Bytes, shapes: Sequence[Shape], target: Values) -> None:
+    """The reverse of `mixing_encode`; the magnitudes may be 256.
+
+    Raises:
+        FormatError: `mixing_encode` writes no such payload for these shapes.
+    """
+    native = choose.module()
+    decode = None if native is None else native.mixing_decode
+    _decode(payload, shapes, target, decode, reference_mixing.mixing_decode)
+
+
+def _encode(
+    values: Values,
+    shapes: Sequence[Shape],
+    most: int,
+    native: Callable[..., int] | None,
+    twin: Callable[[Values, Sequence[Shape]], bytes],
+) -> bytes | None:
+    """The payload of an adaptive coder; None where it takes more than `most` bytes."""
     if native is None:
-        fine = reference_context.context_decode(payload.tobytes(), shapes, target)
+        payload = twin(values, shapes)
+        return payload if len(payload) <= most else None
+    out = np.empty(most, np.uint8)
+    used = native(values, np.array(shapes, np.int64).reshape(-1), out)
+    return None if used < 0 else out[:used].tobytes()
+
+
+def _decode(
+    payload: Bytes,
+    shapes: Sequence[Shape],
+    target: Values,
+    native: Callable[..., bool] | None,
+    twin: Callable[[bytes, Sequence[Shape], Values], bool],
+) -> None:
+    if native is None:
+        fine = twin(payload.tobytes(), shapes, target)
     else:
-        given = np.array(shapes, np.int64).reshape(-1)
-        fine = native.context_decode(payload, given, target)
+        fine = native(payload, np.array(shapes, np.int64).reshape(-1), target)
     if not fine:
-        problem = f"context-coded bytes are damaged: no {target.size} values"
+        problem = f"adaptively coded bytes are damaged: no {target.size} values"
         raise FormatError(problem, offset=payload.size)

@@ -21,93 +21,38 @@ Transactions on Circuits and Systems for Video Technology 13, 2003; Wiedemann et
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Values = NDArray[np.int16]
+from tersor.kernels import reference_adaptive as adaptive
+from tersor.kernels.reference_adaptive import (
+    BUCKETS,
+    MOST_MAGNITUDE,
+    ROW_MEMORY,
+    Coder,
+    Shape,
+    Slot,
+    Values,
+    bounds,
+    bucket,
+    logarithm,
+    moved,
+    sign,
+)
 
-MOST_MAGNITUDE = 255
-_ONE = 1 << 16  # of probabilities
-_LEAST = 24  # of a probability: more certain is nothing
-_SLOW, _FAST = 255, 20  # values that the two probabilities remember
 _TRUST = 2  # values that the first guess is worth
-_MEMORY, _COLUMN_MEMORY, _ROW_MEMORY = 256, 64, 1000
-_LEVELS, _BUCKETS, _FIRST_LEVEL = 12, 16, 2
-_BYTE = 0xFF
-_TOP = 0xFFFFFFFF
-
-
-class Shape(NamedTuple):
-    """How the values of a tensor lie: in rows of `channels` times `kernel`, the last one cut.
-
-    Attributes:
-        size: Number of values.
-        channels: Groups in a row.
-        kernel: Values of a group.
-        width: How far the value above in the kernel is; at least 1.
-    """
-
-    size: int
-    channels: int
-    kernel: int
-    width: int
+_MEMORY, _COLUMN_MEMORY = 256, 64
+_LEVELS, _FIRST_LEVEL = 12, 2
 
 
 def context_encode(values: Values, shapes: Sequence[Shape]) -> bytes:
     """The payload for the values of some tensors, whose magnitudes are at most 255."""
-    coder = _Encoder()
-    model = _Model(coder)
-    given = values.tolist()
-    at = 0
-    for shape in shapes:
-        for _ in model.values(shape, given[at : at + shape.size]):
-            pass
-        at += shape.size
-    return coder.end()
+    return adaptive.encode(_Model, values, shapes)
 
 
 def context_decode(payload: bytes, shapes: Sequence[Shape], target: Values) -> bool:
     """The reverse; False if the payload is not what the encoder writes for these shapes."""
-    coder = _Decoder(payload)
-    model = _Model(coder)
-    at = 0
-    for shape in shapes:
-        for value in model.values(shape, [0] * shape.size):
-            if coder.overrun():
-                return False
-            target[at] = value
-            at += 1
-    return coder.ended()
-
-
-def rate(seen: int) -> int:
-    """What the next one counts in a mean of so many, in units of 2^-14."""
-    return (2 * _ONE // (2 * seen + 3)) >> 2
-
-
-def logarithm(mean: int) -> int:
-    """8 log2(mean + 4), about."""
-    mean += 4
-    length = mean.bit_length() - 1
-    return 8 * length + ((mean >> max(length - 3, 0)) & 7)
-
-
-def bucket(rest: int) -> int:
-    """The bucket of a magnitude less 1: 0, 1, 2, 3, 4 to 5, 6 to 7, 8 to 11, 12 to 15, ..."""
-    if rest < 4:
-        return rest
-    length = rest.bit_length() - 1
-    return 2 * length + (rest >> (length - 1) & 1)
-
-
-def bounds(number: int) -> tuple[int, int]:
-    """The least of a bucket, and the bits that tell its others."""
-    if number < 4:
-        return number, 0
-    length = number // 2
-    return (2 + number % 2) << (length - 1), length - 1
+    return adaptive.decode(_Model, payload, shapes, target)
 
 
 def more(level: int) -> int:
@@ -116,110 +61,17 @@ def more(level: int) -> int:
     return (mean << 16) // (mean + 256)
 
 
-def _moved(mean: int, value: int, seen: int) -> int:
-    return mean + ((value - mean) * rate(seen) >> 14)
-
-
-def _sign(value: int) -> int:
-    return 1 if value > 0 else 2 if value < 0 else 0
-
-
-class _Slot:
-    """A statistic of one bin."""
-
-    def __init__(self, probability: int = _ONE // 2, seen: int = 0) -> None:
-        self.slow = self.fast = probability
-        self.seen = seen
-
-    @property
-    def probability(self) -> int:
-        """That the bin is 1."""
-        return min(max(self.slow + self.fast >> 1, _LEAST), _ONE - 1 - _LEAST)
-
-    def learn(self, bin_: int) -> None:
-        wanted = bin_ * (_ONE - 1)
-        self.slow = _moved(self.slow, wanted, self.seen)
-        self.fast = _moved(self.fast, wanted, min(self.seen, _FAST))
-        self.seen = min(self.seen + 1, _SLOW)
-
-
-class _Encoder:
-    """Writes bins."""
-
-    def __init__(self) -> None:
-        self._low, self._high, self._out = 0, _TOP, bytearray()
-
-    def code(self, probability: int, bin_: int) -> int:
-        middle = self._low + ((self._high - self._low) * probability >> 16)
-        if bin_:
-            self._high = middle
-        else:
-            self._low = middle + 1
-        while (self._low ^ self._high) >> 24 == 0:
-            self._out.append(self._high >> 24)
-            self._low = self._low << 8 & _TOP
-            self._high = self._high << 8 & _TOP | _BYTE
-        return bin_
-
-    def end(self) -> bytes:
-        value, count = shortest(self._low, self._high)
-        return bytes(self._out) + value.to_bytes(4, "big")[:count]
-
-
-class _Decoder:
-    """Reads bins; behind the payload stand zeros."""
-
-    def __init__(self, payload: bytes) -> None:
-        self._low, self._high, self._payload = 0, _TOP, payload
-        self._value = int.from_bytes(payload[:4].ljust(4, b"\0"), "big")
-        self._shifted = 0
-
-    def code(self, probability: int, _: int) -> int:
-        middle = self._low + ((self._high - self._low) * probability >> 16)
-        bin_ = int(self._value <= middle)
-        if bin_:
-            self._high = middle
-        else:
-            self._low = middle + 1
-        while (self._low ^ self._high) >> 24 == 0:
-            self._low = self._low << 8 & _TOP
-            self._high = self._high << 8 & _TOP | _BYTE
-            place = self._shifted + 4
-            following = self._payload[place] if place < len(self._payload) else 0
-            self._value = self._value << 8 & _TOP | following
-            self._shifted += 1
-        return bin_
-
-    def overrun(self) -> bool:
-        return self._shifted > len(self._payload)
-
-    def ended(self) -> bool:
-        """Whether what is left is what the encoder writes at its end."""
-        value, count = shortest(self._low, self._high)
-        return self._value == value and self._shifted + count == len(self._payload)
-
-
-def shortest(low: int, high: int) -> tuple[int, int]:
-    """The number in low .. high with the fewest bytes that are not zeros at its end."""
-    for count in range(5):
-        unit = 1 << (32 - 8 * count)
-        value = -(-low // unit) * unit
-        if value <= high:
-            return value, count
-    raise AssertionError(low, high)
-
-
 class _Model:
     """All statistics. They outlive a tensor: the next one starts with them."""
 
-    def __init__(self, coder: _Encoder | _Decoder) -> None:
+    def __init__(self, coder: Coder) -> None:
         self._coder = coder
         self._zero = [
-            [_Slot(more(level), _TRUST) for _ in range(9)] for level in range(_LEVELS)
+            [Slot(more(level), _TRUST) for _ in range(9)] for level in range(_LEVELS)
         ]
-        self._signs = [_Slot() for _ in range(27)]
-        self._unary = [[_Slot() for _ in range(_LEVELS)] for _ in range(_BUCKETS)]
-        self._places = [[_Slot() for _ in range(64)] for _ in range(_BUCKETS)]
+        self._signs = [Slot() for _ in range(27)]
+        self._unary = [[Slot() for _ in range(_LEVELS)] for _ in range(BUCKETS)]
+        self._places = [[Slot() for _ in range(64)] for _ in range(BUCKETS)]
 
     def values(self, shape: Shape, given: list[int]) -> Iterator[int]:
         """Code the values of a tensor; what the decoder finds replaces what was given."""
@@ -234,7 +86,7 @@ class _Model:
                 up = given[at - width] if start else 0
                 level = past.level(column, abs(before) + abs(up))
                 signs = 9 * self._beside(shape, before, column)
-                signs += 3 * _sign(self._above(shape, given, at, column)) + _sign(up)
+                signs += 3 * sign(self._above(shape, given, at, column)) + sign(up)
                 zeros = 3 * min(2, abs(before)) + min(2, abs(up))
                 given[at] = self._value(given[at], level, zeros, signs)
                 past.add(abs(given[at]))
@@ -246,7 +98,7 @@ class _Model:
     def _beside(shape: Shape, before: int, column: int) -> int:
         """The sign of the value before, in the same line of the kernel."""
         first = shape.kernel > 1 and column % shape.kernel % shape.width == 0
-        return 0 if first else _sign(before)
+        return 0 if first else sign(before)
 
     @staticmethod
     def _above(shape: Shape, given: list[int], at: int, column: int) -> int:
@@ -264,7 +116,7 @@ class _Model:
 
     def _magnitude(self, rest: int, level: int) -> int:
         number, wanted = 0, bucket(rest)
-        while number < _BUCKETS - 1 and self._bin(
+        while number < BUCKETS - 1 and self._bin(
             self._unary[number][level], int(wanted > number)
         ):
             number += 1
@@ -275,7 +127,7 @@ class _Model:
             node = 2 * node + self._bin(self._places[number][node], place)
         return least + node - (1 << bits)
 
-    def _bin(self, slot: _Slot, bin_: int) -> int:
+    def _bin(self, slot: Slot, bin_: int) -> int:
         found = self._coder.code(slot.probability, bin_)
         slot.learn(found)
         return found
@@ -315,21 +167,21 @@ class _Past:
         """One more value of the row."""
         magnitude = min(magnitude, MOST_MAGNITUDE)
         self._last += ((magnitude << 8) - self._last) * 4681 >> 16
-        self._row = _moved(self._row, magnitude << 8, self._seen)
-        self._seen = min(self._seen + 1, _ROW_MEMORY)
+        self._row = moved(self._row, magnitude << 8, self._seen)
+        self._seen = min(self._seen + 1, ROW_MEMORY)
 
     def end_row(self, magnitudes: list[int]) -> None:
         """A whole row is known."""
         given = np.minimum(magnitudes, MOST_MAGNITUDE).reshape(self._shape.channels, -1)
         seen = min(self._rows, _COLUMN_MEMORY)
         for column, magnitude in enumerate(given.reshape(-1).tolist()):
-            self._columns[column] = _moved(self._columns[column], magnitude << 8, seen)
+            self._columns[column] = moved(self._columns[column], magnitude << 8, seen)
         for channel, total in enumerate(given.sum(1).tolist()):
             mean = (total << 8) // self._shape.kernel
-            self._channels[channel] = _moved(self._channels[channel], mean, seen)
+            self._channels[channel] = moved(self._channels[channel], mean, seen)
         seen = min(self._rows, _MEMORY)
         for place, total in enumerate(given.sum(0).tolist()):
             mean = (total << 8) // self._shape.channels
-            self._kernel[place] = _moved(self._kernel[place], mean, seen)
-        self._all = _moved(self._all, (int(given.sum()) << 8) // given.size, seen)
+            self._kernel[place] = moved(self._kernel[place], mean, seen)
+        self._all = moved(self._all, (int(given.sum()) << 8) // given.size, seen)
         self._rows += 1

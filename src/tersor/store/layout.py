@@ -23,8 +23,10 @@ from tersor.store.elements import ELEMENTS, SECTION
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
-_BY_KERNELS = {"context", "huffman", "rans"}  # in numpy a second's work takes a minute
+_BY_KERNELS = {"context", "huffman", "mixing", "rans"}  # in numpy a minute for a second
 _FAST = {"raw", "rans"}  # encode and decode at hundreds of megabytes a second
+_BEST = {"mixing"}  # only where time does not count
+_INTEGERS = {"mixing"}  # tried on elements of at most eight bits
 _QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
 _SEVERAL = ("fast", "auto", "best")
 _MOST_THREADS = 8  # each holds a block of 8 MiB and what came of it
@@ -76,6 +78,8 @@ def candidates(codec: str) -> list[Candidate]:
             usable -= _BY_KERNELS
         elif codec == "fast":
             usable &= _FAST
+        elif codec == "auto":
+            usable -= _BEST
         names = sorted(usable, key=lambda name: (name != "raw", name))
     elif codec not in codec_names():
         allowed = f"one of {', '.join(_SEVERAL)}, " + ", ".join(codec_names())
@@ -171,6 +175,8 @@ def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:
     """The shortest payload; among equals that of the first coder."""
     data = piece.data
     fit = [coder.codec for coder in coders if len(data) <= coder.most]
+    if len(fit) > 1 and any(part.bits > 8 for part in piece.parts):
+        fit = [codec for codec in fit if codec.name not in _INTEGERS]
     payloads = [(codec.name, codec.encode(data, piece.parts)) for codec in fit]
     name, payload = min(payloads, key=lambda pair: len(pair[1]))
     return Coded(Block(name, len(data), len(payload), zlib.crc32(data)), payload)

@@ -9,7 +9,7 @@ from tersor.codecs.codec import Codec
 from tersor.errors import FormatError
 
 SIZES = (0, 1, 7, 8, 9, 63, 64, 65, 1000)
-BOMB_BYTES = 2**24
+BOMB_BYTES = 2**22
 SLACK_BYTES = 2**20  # what a refusal may hold, whatever the payload says
 
 

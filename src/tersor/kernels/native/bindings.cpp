@@ -22,7 +22,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 2;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 3;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -121,9 +121,9 @@ void bind_huffman(nb::module_& m) {
 }
 
 // Rows of (size, channels, kernel, width).
-std::vector<ContextShape> shapes_of(const In<std::int64_t>& given, std::size_t n_values) {
+std::vector<TensorShape> shapes_of(const In<std::int64_t>& given, std::size_t n_values) {
   require(given.size() % 4 == 0, "shapes");
-  std::vector<ContextShape> shapes;
+  std::vector<TensorShape> shapes;
   std::size_t total = 0;
   for (std::size_t i = 0; i < given.size(); i += 4) {
     for (std::size_t j = i; j < i + 4; ++j) {
@@ -138,21 +138,24 @@ std::vector<ContextShape> shapes_of(const In<std::int64_t>& given, std::size_t n
   return shapes;
 }
 
-void bind_context(nb::module_& m) {
+using Encode = std::ptrdiff_t (*)(std::int16_t*, const TensorShape*, std::size_t, std::uint8_t*, std::size_t);
+using Decode = bool (*)(const std::uint8_t*, std::size_t, const TensorShape*, std::size_t, std::int16_t*);
+
+void bind_adaptive(nb::module_& m, const std::string& name, Encode encode, Decode decode) {
   m.def(
-      "context_encode",
-      [](Out<std::int16_t> values, In<std::int64_t> given, Target out) {
+      (name + "_encode").c_str(),
+      [encode](Out<std::int16_t> values, In<std::int64_t> given, Target out) {
         const auto shapes = shapes_of(given, values.size());
         const auto small = [](std::int16_t value) { return -255 <= value && value <= 255; };
         require(std::all_of(values.data(), values.data() + values.size(), small), "magnitude");
-        return context_encode(values.data(), shapes.data(), shapes.size(), out.data(), out.size());
+        return encode(values.data(), shapes.data(), shapes.size(), out.data(), out.size());
       },
       Free());
   m.def(
-      "context_decode",
-      [](Bytes bytes, In<std::int64_t> given, Out<std::int16_t> values) {
+      (name + "_decode").c_str(),
+      [decode](Bytes bytes, In<std::int64_t> given, Out<std::int16_t> values) {
         const auto shapes = shapes_of(given, values.size());
-        return context_decode(bytes.data(), bytes.size(), shapes.data(), shapes.size(), values.data());
+        return decode(bytes.data(), bytes.size(), shapes.data(), shapes.size(), values.data());
       },
       Free());
 }
@@ -237,7 +240,8 @@ NB_MODULE(_native, m) {
   m.def("levels", &levels);
   bind_rans(m);
   bind_huffman(m);
-  bind_context(m);
+  bind_adaptive(m, "context", context_encode, context_decode);
+  bind_adaptive(m, "mixing", mixing_encode, mixing_decode);
   bind_planes(m);
   bind_small(m);
 }

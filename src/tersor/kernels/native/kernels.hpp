@@ -1,7 +1,7 @@
 // The native kernels. Each is defined by its numpy twin in ../reference.py, and equal to it bit by bit.
 //
 // No kernel keeps state or looks at a byte outside of what it was given, whatever the bytes say. None
-// but the context coder, which holds some numbers for each column, allocates more than tables of fixed
+// but the context and mixing coders, which hold some numbers for each column, allocates more than tables of fixed
 // size, or throws. Callers keep the preconditions named here.
 
 #pragma once
@@ -84,14 +84,20 @@ bool huffman_decode(const std::uint8_t* bytes, std::size_t n_bytes, const std::u
 
 // context.cpp: values of tensors in rows of channels * kernel, the last row cut; width >= 1. The
 // magnitudes that are encoded are at most 255; those decoded may be 256.
-struct ContextShape {
+struct TensorShape {
   std::size_t size, channels, kernel, width;
 };
 // Returns the bytes used; -1 if they do not fit. Leaves the values as they are.
-std::ptrdiff_t context_encode(std::int16_t* values, const ContextShape* shapes, std::size_t n_shapes,
+std::ptrdiff_t context_encode(std::int16_t* values, const TensorShape* shapes, std::size_t n_shapes,
                               std::uint8_t* out, std::size_t room);
 // False if the bytes are not what the encoder writes for some values of these shapes.
-bool context_decode(const std::uint8_t* bytes, std::size_t n, const ContextShape* shapes,
+bool context_decode(const std::uint8_t* bytes, std::size_t n, const TensorShape* shapes,
                     std::size_t n_shapes, std::int16_t* values);
+
+// mixing.cpp: as context.cpp.
+std::ptrdiff_t mixing_encode(std::int16_t* values, const TensorShape* shapes, std::size_t n_shapes,
+                             std::uint8_t* out, std::size_t room);
+bool mixing_decode(const std::uint8_t* bytes, std::size_t n, const TensorShape* shapes,
+                   std::size_t n_shapes, std::int16_t* values);
 
 }  // namespace tersor

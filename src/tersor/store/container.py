@@ -5,7 +5,7 @@ FORMAT.md tells the layout, and is the only place that does.
 
 import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
@@ -15,7 +15,7 @@ import numpy as np
 from tersor.errors import FileError, FormatError, InputError
 from tersor.store.atomic import write_atomically
 from tersor.store.directory import (
-    MOST_DIMENSIONS,
+    PRIMED,
     Block,
     Directory,
     Entry,
@@ -25,8 +25,8 @@ from tersor.store.directory import (
     starts,
     unsealed,
 )
-from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, from_bytes, to_bytes
-from tersor.store.layout import Item, blocks, candidates
+from tersor.store.elements import ELEMENTS, SECTION, Array, from_bytes
+from tersor.store.layout import Item, blocks, candidates, items_of
 from tersor.store.run import Run, afford
 from tersor.store.source import Origin as Origin
 from tersor.store.source import Source
@@ -37,6 +37,7 @@ KINDS = (
     *("tensors", "model"),
     *("packed onnx", "packed safetensors", "packed npz", "packed torch"),
 )
+_GRAPHS = {"model", "packed onnx"}  # their directories are much alike
 _HEADER_BYTES = len(MAGIC) + 2
 _ALIGNED = 64  # bytes: where each of several tensors begins in memory
 _INLINE = 2**16  # bytes; larger sections stand in blocks
@@ -59,22 +60,6 @@ class Info:
     codec: str
     size: int
     stored: int
-
-
-def items_of(tensors: Mapping[str, Array]) -> list[Item]:
-    """Arrays as items.
-
-    Raises:
-        InputError: The format has no code for an element type, or not for so many dimensions.
-    """
-    items = []
-    for name, array in tensors.items():
-        if array.ndim > MOST_DIMENSIONS:
-            allowed = f"at most {MOST_DIMENSIONS}"
-            raise InputError(f"dimensions of {name}", got=array.ndim, allowed=allowed)
-        code = code_of(name, array)
-        items.append(Item(Entry(name, code, array.shape), to_bytes(array, code)))
-    return items
 
 
 def write_to(
@@ -111,7 +96,8 @@ def write_to(
         if len(s) > _INLINE
     ]
     everything = [*items, *large]
-    header = MAGIC + bytes([VERSION, KINDS.index(kind)])
+    flag = PRIMED if kind in _GRAPHS else 0
+    header = MAGIC + bytes([VERSION, KINDS.index(kind) | flag])
     file.write(header)
     written: list[Block] = []
     done, total = 0, sum(item.entry.size for item in everything)
@@ -218,12 +204,12 @@ class Reader:
         if header[4] != VERSION:
             problem = f"format version {header[4]}, this release reads {VERSION}"
             raise FormatError(problem, offset=4)
-        self._directory, begin, self._density = unsealed(
-            self._source.read, self.size, header, limits
-        )
-        if header[5] >= len(KINDS):
-            raise FormatError(f"unknown kind {header[5]}", offset=5)
-        self.kind = KINDS[header[5]]
+        self._header = header
+        self._directory, begin = unsealed(self._source.read, self.size, header, limits)
+        kind = header[5] & ~PRIMED
+        if kind >= len(KINDS):
+            raise FormatError(f"unknown kind {kind}", offset=5)
+        self.kind = KINDS[kind]
         self._index(begin)
 
     def _index(self, begin: int) -> None:
@@ -337,13 +323,18 @@ class Reader:
         return self._run.read(place, entry.size)
 
     def section_stored(self, name: str) -> float:
-        """Bytes of a section in the file; in the directory its share by size.
+        """Bytes that the file would be shorter without a section.
 
         Raises:
             FormatError: There is none of that name.
         """
-        if name in self._directory.sections:
-            return len(self._directory.sections[name]) * self._density
+        sections = dict(self._directory.sections)
+        if sections.pop(name, None) is not None:
+            rest = replace(self._directory, sections=sections)
+            return max(
+                0.0,
+                len(sealed(self._header, self._directory)) - len(sealed(self._header, rest)),
+            )
         entry, place = self._section(name)
         return self._run.cost(place, entry.size)[1]
 

@@ -8,11 +8,13 @@ from itertools import accumulate
 
 from tersor.codecs.zstd import Zstd
 from tersor.errors import FormatError, InputError
+from tersor.store import primed
 from tersor.store.elements import ELEMENTS, SECTION, byte_count
 from tersor.store.varint import Cursor, text, varint
 
 SMALL = 4096  # bytes; entries below stand together, before all others
 MOST_DIMENSIONS = 16
+PRIMED = 0x80  # in the byte of the kind: the directory is coded by `tersor.store.primed`
 _FOOTER = struct.Struct("<III")
 
 
@@ -92,7 +94,7 @@ def sealed(header: bytes, directory: Directory) -> bytes:
     plain, most = directory.to_bytes(), Limits().directory_bytes
     if len(plain) > most:
         raise InputError("directory", got=f"{len(plain)} bytes", allowed=f"{most} bytes")
-    packed = Zstd().encode(plain)
+    packed = primed.encode(plain) if header[-1] & PRIMED else Zstd().encode(plain)
     stored = packed if len(packed) < len(plain) else plain
     checksum = zlib.crc32(header + stored + struct.pack("<II", len(plain), len(stored)))
     return stored + _FOOTER.pack(len(plain), len(stored), checksum)
@@ -100,7 +102,7 @@ def sealed(header: bytes, directory: Directory) -> bytes:
 
 def unsealed(
     read: Callable[[int, int], bytes], size: int, header: bytes, limits: Limits
-) -> tuple[Directory, int, float]:
+) -> tuple[Directory, int]:
     """The reverse of `sealed`.
 
     Args:
@@ -110,7 +112,7 @@ def unsealed(
         limits: What to accept.
 
     Returns:
-        The directory, where it begins, and stored bytes per decoded byte of it.
+        The directory, and where it begins.
 
     Raises:
         FormatError: The file is cut, damaged or beyond the limits.
@@ -128,8 +130,13 @@ def unsealed(
     data = read(begin, stored)
     if zlib.crc32(header + data + footer[:8]) != checksum:
         raise FormatError("the directory is damaged", offset=begin)
-    plain = data if stored == length else Zstd().decode(data, length)
-    return parse(plain, limits), begin, stored / max(1, length)
+    if stored == length:
+        plain = data
+    elif header[-1] & PRIMED:
+        plain = primed.decode(data, length)
+    else:
+        plain = Zstd().decode(data, length)
+    return parse(plain, limits), begin
 
 
 def parse(data: bytes, limits: Limits) -> Directory:

@@ -7,7 +7,7 @@ of 8 MiB, or a little less, so that rows stay whole, each coded by itself.
 
 import zlib
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import prod
@@ -18,8 +18,8 @@ from tersor.codecs.codec import Codec, Part
 from tersor.errors import InputError
 from tersor.kernels.choose import choice
 from tersor.machine import default_threads
-from tersor.store.directory import SMALL, Block, Entry, in_layout_order
-from tersor.store.elements import ELEMENTS, SECTION
+from tersor.store.directory import MOST_DIMENSIONS, SMALL, Block, Entry, in_layout_order
+from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, to_bytes
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
@@ -39,6 +39,22 @@ class Item:
 
     entry: Entry
     data: bytes | memoryview
+
+
+def items_of(tensors: Mapping[str, Array]) -> list[Item]:
+    """Arrays as items.
+
+    Raises:
+        InputError: The format has no code for an element type, or not for so many dimensions.
+    """
+    items = []
+    for name, array in tensors.items():
+        if array.ndim > MOST_DIMENSIONS:
+            allowed = f"at most {MOST_DIMENSIONS}"
+            raise InputError(f"dimensions of {name}", got=array.ndim, allowed=allowed)
+        code = code_of(name, array)
+        items.append(Item(Entry(name, code, array.shape), to_bytes(array, code)))
+    return items
 
 
 @dataclass(frozen=True, slots=True)

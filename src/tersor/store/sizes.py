@@ -75,7 +75,7 @@ class StreamSize:
     Attributes:
         name: "weights", "scales", "graph", "headers" and so on.
         size: Bytes, decoded; of headers, as they are stored.
-        stored: Bytes in the file. Parts of the directory share its bytes by size.
+        stored: Bytes in the file; of graph and notes, how much shorter it would be without.
         bound: Sum of the order-0 bounds; of headers, as they are stored.
     """
 

@@ -86,6 +86,14 @@ def test_the_figures_are_those_of_the_file(result, tmp_path):
     assert result.report["agreement"] == top1
 
 
+def test_every_byte_of_the_file_is_told_by_stream(result):
+    stored = result.report["stored"]
+    total = sum(stream["stored_bytes"] for stream in stored["streams"])
+    assert total == pytest.approx(len(result.tsr), abs=0.01)
+    assert {"graph", "headers"} < {stream["stream"] for stream in stored["streams"]}
+    assert sum(t["stored_bytes"] for t in stored["tensors"]) < total
+
+
 def test_the_evidence_is_that_of_the_winner(result):
     report = result.report
     (winner,) = [one for one in report["candidates"] if one["chosen"]]

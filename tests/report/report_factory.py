@@ -72,6 +72,7 @@ def document():
             },
         },
         "path": {"samples": 32, "points": _path()},
+        "stored": _stored(),
         "data": {
             "calibration": 512,
             "validation": 2048,
@@ -205,6 +206,9 @@ def hostile(text):
         point.update(name=text, op=text, sources=[text])
     for sample in result["worst_samples"]:
         sample.update(output=text, picture=text)
+    for row in (*result["stored"]["streams"], *result["stored"]["tensors"]):
+        row["stream"] = text
+    result["stored"]["tensors"][0].update(name=text, dtype=text, codec=text)
     result["data"]["how"] = text
     result["phases"] = [{"name": text, "seconds": 1.0}]
     for table in ("engines", "verify", "machine", "recipe"):
@@ -267,6 +271,16 @@ def _layers():
             }
         )
     return result
+
+
+def _stored():
+    codes = {"bytes": 268_000, "stored_bytes": 201_234.5, "bound_bytes": 200_111.25}
+    graph = {"bytes": 12_000, "stored_bytes": 1402.0, "bound_bytes": 7777.5}
+    tensor = {"name": "conv1.weight.codes", "dtype": "int8", "shape": [16, 3, 3, 3]}
+    return {
+        "streams": [{"stream": "codes", **codes}, {"stream": "graph", **graph}],
+        "tensors": [{"stream": "codes", **codes, **tensor, "codec": "rans"}],
+    }
 
 
 def _path():

@@ -352,7 +352,7 @@ def test_a_model_that_stayed_has_no_error_to_follow():
 
 def test_an_older_document_still_makes_a_page():
     document = report_factory.document()
-    for key in ("operations", "path", "worst_samples"):
+    for key in ("operations", "path", "worst_samples", "stored"):
         del document[key]
     assert "this report holds no trace" in Page(to_html(document)).text
 
@@ -363,3 +363,17 @@ def test_the_page_with_twelve_pictures_is_below_300_kb():
     picture = base64.b64encode(thumbnail(noise)).decode()
     document["worst_samples"] = [{**document["worst_samples"][0], "picture": picture}] * 12
     assert len(to_html(document).encode()) < 300_000
+
+
+def test_bytes_stand_by_stream_beside_the_bound():
+    document = report_factory.document()
+    rows = re.findall(
+        r'<th scope="row">(codes|graph)</th>' + 3 * r'<td class="num">([^<]*)</td>',
+        to_html(document),
+    )
+    assert rows == [
+        ("codes", "268.0 kB", "201.2 kB", "200.1 kB"),
+        ("graph", "12.0 kB", "1.4 kB", "7.8 kB"),
+    ]
+    del document["stored"]
+    assert "order-0" not in to_html(document)

@@ -28,6 +28,7 @@ from tersor.runtime import Runnable
 from tersor.runtime import open as open_model
 from tersor.store.model import list_tensors, save_model
 from tersor.store.saturation import warning_elsewhere
+from tersor.store.sizes import sizes
 from tersor.verify import Reference, Verdict, compare
 
 _WORKSHOP_SAMPLES = 1024  # at most so many also run in the workshop
@@ -77,6 +78,7 @@ class _Published:
     verdict: Verdict
     in_workshop: Verdict
     layers: list[Any]
+    stored: dict[str, Any]
     memory: tuple[int | None, int | None]
 
 
@@ -99,6 +101,7 @@ def publish(findings: Findings, folder: Path, told: Callable[[float], None]) -> 
         layers=figures.layer_rows(
             findings.original.network, findings.compressed, list_tensors(path)
         ),
+        stored=dict(sizes(path).rows()),
         memory=_memory(findings, path),
     )
     told(0.9)
@@ -187,6 +190,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "sqnr_db": dict(verdict.sqnr_db),
         "worst": figures.worst(verdict),
         **_evidence(findings),
+        "stored": published.stored,
         "data": {
             "calibration": len(findings.parts.calibration),
             "validation": len(findings.parts.validation),

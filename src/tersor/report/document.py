@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping
 from typing import NotRequired, TypedDict, cast
 
-from tersor.report.observed import Operations, Path, WorstSample
+from tersor.report.observed import Operations, Path, Stored, WorstSample
 from tersor.report.schema import check, ordered
 
 
@@ -269,6 +269,7 @@ class Report(TypedDict):
         worst_samples: Where the models differ most, at most 12.
         operations: What runs in which precision; null if nothing was asked.
         path: How the error grows with depth; no points where the original won.
+        stored: Where the bytes of model.tsr are, by stream and by tensor.
         searches: For mixes of integer and float layers, one for each candidate with a search.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
@@ -299,6 +300,7 @@ class Report(TypedDict):
     worst_samples: NotRequired[list[WorstSample]]
     operations: NotRequired[Operations | None]
     path: NotRequired[Path]
+    stored: NotRequired[Stored]
     data: DataUse
     candidates: list[Candidate]
     searches: NotRequired[list[Search]]

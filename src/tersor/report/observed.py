@@ -73,3 +73,35 @@ class Path(TypedDict):
 
     samples: int
     points: list[PathPoint]
+
+
+class StreamRow(TypedDict):
+    """All tensors of one purpose, or the graph, the notes, the headers.
+
+    Attributes:
+        stream: "weights", "scales", "graph" and so on.
+        bytes: Decoded.
+        stored_bytes: In the file; parts of what is coded together share by size.
+        bound_bytes: Order-0 entropy, without tables; see `tersor.store.sizes`.
+    """
+
+    stream: str
+    bytes: int
+    stored_bytes: float
+    bound_bytes: float
+
+
+class TensorRow(StreamRow):
+    """One tensor; `codec` names the codecs of its blocks."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    codec: str
+
+
+class Stored(TypedDict):
+    """Where the bytes of a .tsr file are: all of them, the largest stream first."""
+
+    streams: list[StreamRow]
+    tensors: list[TensorRow]

@@ -184,6 +184,7 @@ def _charts(report: Report, limits: Limits) -> dict[str, Any]:
     return {
         "loss": charts.loss(report),
         "sizes": charts.sizes(report),
+        "streams": report["stored"]["streams"][: limits.facts] if "stored" in report else [],
         "races": charts.races(some),
         "candidates": some["candidates"],
         "omitted_candidates": f". {hidden} more are in report.json" if hidden > 0 else "",

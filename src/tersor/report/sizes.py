@@ -1,47 +1,22 @@
 """What `tersor pack --list` shows: where the bytes of a file are, beside the order-0 bound."""
 
 from collections.abc import Iterable, Mapping
-from typing import TypedDict, cast
+from typing import cast
 
 from rich.console import RenderableType
 
 from tersor.report import units
+from tersor.report.observed import Stored, StreamRow
 from tersor.report.plain import plain
 from tersor.report.schema import check, ordered
 from tersor.report.tables import Column, Laid, Rows, Screen
 
 
-class StreamRow(TypedDict):
-    """One stream: all tensors of one purpose, or the graph, the notes, the headers.
-
-    Attributes:
-        bytes: Decoded.
-        stored_bytes: In the file; parts of what is coded together share by size.
-        bound_bytes: Order-0 entropy, without tables; see `tersor.store.sizes`.
-    """
-
-    stream: str
-    bytes: int
-    stored_bytes: float
-    bound_bytes: float
-
-
-class TensorRow(StreamRow):
-    """One tensor; `codec` names the codecs of its blocks."""
-
-    name: str
-    dtype: str
-    shape: list[int]
-    codec: str
-
-
-class Listing(TypedDict):
+class Listing(Stored):
     """All that `tersor pack --list --json` prints."""
 
     file: str
     file_bytes: int
-    streams: list[StreamRow]
-    tensors: list[TensorRow]
 
 
 def render_sizes(listing: Mapping[str, object]) -> RenderableType:

@@ -25,7 +25,7 @@ from tersor.store.directory import (
     starts,
     unsealed,
 )
-from tersor.store.elements import ELEMENTS, SECTION, Array, from_bytes
+from tersor.store.elements import ELEMENTS, SECTION, Array, from_bytes, same_bytes
 from tersor.store.layout import Item, blocks, candidates, items_of
 from tersor.store.run import Run, afford
 from tersor.store.source import Origin as Origin
@@ -348,7 +348,7 @@ class Reader:
             raise FormatError("names read back differently", offset=0)
         for item in items:
             name = item.entry.name
-            if self.entry(name) != item.entry or self.raw(name) != item.data:
+            if self.entry(name) != item.entry or not same_bytes(self.raw(name), item.data):
                 raise FormatError(f"{name!r} reads back differently", offset=0)
         for name, content in sections.items():
             if self.section(name) != content:

@@ -15,6 +15,7 @@ from typing import BinaryIO
 from tersor.errors import FileError, FormatError
 from tersor.store.atomic import write_atomically
 from tersor.store.container import Info, Origin, Reader, write_to
+from tersor.store.elements import same_bytes
 from tersor.store.originals import Part, opened
 from tersor.store.paths import inside
 from tersor.store.skeleton import SECTION_NAME, cut_all, join
@@ -273,7 +274,7 @@ def _compare(
     for part in parts:
         here = 0
         for piece in stream.take(len(part.file.data)):
-            if part.file.data[here : here + len(piece)] != piece:
+            if not same_bytes(part.file.data[here : here + len(piece)], piece):
                 raise FormatError("the file reads back differently", offset=at)
             here += len(piece)
             at += len(piece)

@@ -113,6 +113,43 @@ def test_else_floats_are_rounded_twice(move, settings, run_onnx):
     assert_equal(network, data, run_onnx, 3, 4, 4, 4)
 
 
+def joined(other=GRID):
+    """Round the input and its negative, concatenate, round."""
+    graph, root = fx.Graph(), nn.Module()
+    root.first, root.other = ActivationQuantizer(*GRID), ActivationQuantizer(*other)
+    root.second = ActivationQuantizer(*GRID)
+    x = graph.placeholder("x")
+    parts = [
+        graph.call_module("first", (x,)),
+        graph.call_module("other", (graph.call_function(aten.neg.default, (x,)),)),
+    ]
+    whole = graph.call_function(aten.cat.default, (parts, 1))
+    graph.output((graph.call_module("second", (whole,)),))
+    ports = [Port(n, s, "float32") for n, s in (("x", (3, 4)), ("y", (3, 8)))]
+    return Network(fx.GraphModule(root, graph), (ports[0],), (ports[1],))
+
+
+def test_codes_of_one_grid_are_concatenated(run_onnx):
+    network = joined()
+    data = to_onnx(network)
+    concat = ["Neg", *["QuantizeLinear"] * 2, "Concat", "DequantizeLinear"]
+    assert sorted(ops(data)) == sorted(concat)
+    assert_equal(network, data, run_onnx, 3, 4)
+    bare = strip_activation_rounding(data)
+    assert ops(bare) == ["Neg", "Concat"]
+    given = feeds(network, 3, 4)
+    wanted = np.concatenate([given["x"], -given["x"]], axis=1)
+    np.testing.assert_array_equal(run_onnx(bare, given)["y"], wanted)
+    assert sorted(ops(to_onnx(read(data)))) == sorted(ops(data))
+
+
+def test_floats_of_two_grids_are_concatenated(run_onnx):
+    network = joined(other=(0.5, 9))
+    data = to_onnx(network)
+    assert ops(data).count("QuantizeLinear") == 3
+    assert_equal(network, data, run_onnx, 3, 4)
+
+
 class Residual(nn.Module):
     """A shortcut that takes every second pixel, the odd ones, and pads the channels."""
 

@@ -3,7 +3,7 @@
     round(move(round(x))) = move(round(x))      for reshape, slice, max pool, zero padding, ...
 
 So what follows a rounding reads the codes, and no engine has to find out that the second
-rounding changes nothing.
+rounding changes nothing. A concatenation moves all its inputs, if they share the grid.
 """
 
 from collections import Counter
@@ -12,7 +12,8 @@ from collections.abc import Collection
 from tersor.export.writer import Node, Writer
 
 _CARRIERS = {
-    *("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+    *("Concat", "Flatten", "MaxPool", "Pad", "Reshape", "Slice"),
+    *("Squeeze", "Transpose", "Unsqueeze"),
 }
 
 
@@ -37,9 +38,10 @@ def move_codes(w: Writer, outputs: Collection[str]) -> None:
                 node.rename(again, codes)
             gone.add(id(rounding))
         elif _moves(maker) and reads[moved] == 1 and moved not in outputs:
-            source = makers.get(maker.inputs[0])
-            if source is not None and _is_rounded(w, source, rounding):
-                _let_codes_through(maker, source, rounding)
+            sources = [makers.get(name) for name in _moved_by(maker)]
+            found = [s for s in sources if s is not None and _is_rounded(w, s, rounding)]
+            if len(found) == len(sources):
+                _let_codes_through(maker, found, rounding)
                 makers[rounding.outputs[0]] = maker
                 gone.add(id(rounding))
     w.nodes = [node for node in w.nodes if id(node) not in gone]
@@ -50,8 +52,13 @@ def _is_rounded(w: Writer, source: Node, rounding: Node) -> bool:
     return source.op == "DequantizeLinear" and grid(w, source) == grid(w, rounding)
 
 
-def _let_codes_through(carrier: Node, source: Node, rounding: Node) -> None:
-    carrier.inputs[0] = source.inputs[0]
+def _moved_by(carrier: Node) -> list[str]:
+    """The values that it moves; the other inputs are settings."""
+    return carrier.inputs if carrier.op == "Concat" else carrier.inputs[:1]
+
+
+def _let_codes_through(carrier: Node, sources: list[Node], rounding: Node) -> None:
+    carrier.inputs[: len(sources)] = [source.inputs[0] for source in sources]
     carrier.outputs = list(rounding.outputs)
     if carrier.op == "Pad":
         carrier.inputs.append(rounding.inputs[2])
@@ -64,7 +71,7 @@ def grid(w: Writer, rounding: Node) -> list[object]:
 
 
 def _moves(node: Node) -> bool:
-    """Whether the node gives elements of its first input, and zeros at most."""
+    """Whether the node gives elements of what it reads, and zeros at most."""
     if node.op == "Pad" and (node.attributes["mode"] != "constant" or len(node.inputs) > 2):
         return False
     return node.op in _CARRIERS and len(node.outputs) == 1

@@ -19,8 +19,9 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 from tersor.errors import FormatError, ModelError
 from tersor.store.elements import Array
 
-_CARRIERS = {  # they move the elements of their first input
-    *("Flatten", "MaxPool", "Pad", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"),
+_CARRIERS = {  # they move the elements of their first input, or of all
+    *("Concat", "Flatten", "MaxPool", "Pad", "Reshape", "Slice"),
+    *("Squeeze", "Transpose", "Unsqueeze"),
 }
 _DOMAINS = ("", "ai.onnx", "com.microsoft")
 
@@ -116,22 +117,29 @@ def _move_floats(
         ends = readers.get(moved, [])
         if len(ends) != 1 or moved in published or not _carries(node, ends[0], constants):
             continue
-        source, grid = node.input[0], ends[0].input[1:]
-        first = helper.make_node("DequantizeLinear", [source, *grid], [f"{moved}.real"])
-        readers[source] = [first if reader is node else reader for reader in readers[source]]
-        node.input[0], node.output[0] = first.output[0], ends[0].output[0]
+        for index, source in enumerate(_moved_by(node)):
+            real = f"{moved}.real{index or ''}"
+            first = helper.make_node("DequantizeLinear", [source, *ends[0].input[1:]], [real])
+            readers[source] = [r for r in readers[source] if r is not node] + [first]
+            node.input[index] = real
+            nodes.append(first)
+        node.output[0] = ends[0].output[0]
         if node.op_type == "Pad":
             del node.input[2:]
         gone.add(id(ends[0]))
-        nodes.append(first)
     kept = [node for node in reversed(nodes) if id(node) not in gone]
     del graph.node[:]
     graph.node.extend(kept)
 
 
+def _moved_by(node: NodeProto) -> list[str]:
+    """The values that a carrier moves; its other inputs are settings."""
+    return list(node.input if node.op_type == "Concat" else node.input[:1])
+
+
 def _carries(node: NodeProto, end: NodeProto, constants: dict[str, TensorProto]) -> bool:
     """Whether `node` moves codes of one scale, without adding others, and `end` reads them."""
-    if node.op_type not in _CARRIERS or node.input[0] in constants:
+    if node.op_type not in _CARRIERS or any(name in constants for name in _moved_by(node)):
         return False
     if not _is(node, node.op_type) or not _is(end, "DequantizeLinear"):
         return False

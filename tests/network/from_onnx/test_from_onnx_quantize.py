@@ -119,7 +119,25 @@ def padded(value):
     return proto
 
 
+def concatenated(grid, second="m"):
+    """Codes of relu(x), and of -x rounded to another grid perhaps, or other integers."""
+    nodes = [
+        node("Neg", "x", "n"),
+        node("QuantizeLinear", f"n {grid}", "m"),
+        node("Concat", f"q {second}", "w", axis=1),
+        node("DequantizeLinear", "w s z", "u"),
+    ]
+    proto = pair("uint8", more=nodes, outputs=["u"])
+    for name, array in {"nine": np.uint8(9), "stored": codes_of(np.uint8, 2, 1, 4)}.items():
+        proto.graph.initializer.append(numpy_helper.from_array(array, name))
+    return proto
+
+
 APART = {
+    "concatenated": concatenated("s z"),
+    "concatenated with another scale": concatenated("t z"),
+    "concatenated with another zero point": concatenated("s nine"),
+    "concatenated with stored integers": concatenated("s z", "stored"),
     "padded by zero": padded("z"),
     "padded by another code": padded("four"),
     "padded by code 0": padded(""),
@@ -139,6 +157,10 @@ def test_other_combinations_compute_the_same(case):
 def test_codes_that_are_padded_by_zero_stay_a_quantizer():
     assert "aten.round.default" not in targets(agree(APART["padded by zero"], WIDE))
     assert "aten.round.default" in targets(agree(APART["padded by another code"], WIDE))
+
+
+def test_codes_of_one_grid_that_are_concatenated_stay_quantizers():
+    assert "aten.round.default" not in targets(agree(APART["concatenated"], WIDE))
 
 
 def test_activations_may_have_a_scale_per_channel():

@@ -23,7 +23,7 @@ from tersor.network.quantizer import ActivationQuantizer
 aten = torch.ops.aten
 _CODES = {torch.int8: 8, torch.uint8: 8, torch.int16: 16, torch.int32: 32}
 _CARRIERS = {
-    *("DepthToSpace", "Expand", "Flatten", "MaxPool", "Pad", "Reshape", "Slice"),
+    *("Concat", "DepthToSpace", "Expand", "Flatten", "MaxPool", "Pad", "Reshape", "Slice"),
     *("SpaceToDepth", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
 }
 _ROUNDED = {torch.int8, torch.uint8, torch.int16, torch.uint16}
@@ -187,18 +187,20 @@ def carried(op: Operation, function: Callable[[Operation], Any]) -> Any:
     """What `function` gives; an operator that moves or selects codes does so before rounding.
 
     Rounding keeps the order, so that it may as well come after; and it stays a quantizer.
+    Codes that are concatenated stand for numbers on the grid of the first.
     """
-    codes = op.inputs[0] if op.inputs else None
+    count = len(op.inputs) if op.node.op_type == "Concat" else 1
+    moved = [v for v in op.inputs[:count] if isinstance(v, Codes) and v.axis is None]
     moves = op.node.op_type in _CARRIERS and not any(op.wanted[1:])
-    if not moves or not isinstance(codes, Codes) or codes.axis is not None:
+    if not moves or not moved or len(moved) < count:
         return widely(op, function)
-    others = list(op.inputs[1:])
+    codes, others = moved[0], list(op.inputs[count:])
     if op.node.op_type == "Pad":
         if not _pads_zeros(op, codes):
             return widely(op, function)
         del others[1:]
-    source = _real(op, codes, Grid(codes.scale, codes.zero_point))
-    result = function(replace(op, inputs=[source, *others]))
+    grid = Grid(codes.scale, codes.zero_point)
+    result = function(replace(op, inputs=[*(_real(op, v, grid) for v in moved), *others]))
     return Codes(result, codes.scale, codes.zero_point, codes.dtype, None)
 
 

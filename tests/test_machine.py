@@ -1,5 +1,6 @@
 """What the machine tells about itself, and what it keeps to itself."""
 
+import ctypes
 import getpass
 import json
 import platform
@@ -139,3 +140,16 @@ def test_share_of_others_is_busy_time_less_our_own(monkeypatch):
 
 def test_share_of_others_is_a_fraction_on_this_machine():
     assert 0.0 <= machine.Others().share() <= 1.0
+
+
+def test_freed_memory_goes_back_to_the_system():
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("the C library keeps nothing, or does not say how to get it back")
+    process = psutil.Process()
+    blocks = [b"\1" * 60_000 for _ in range(1000)]
+    last = blocks[-1]  # lies behind all others, so that the heap cannot just be cut
+    before = process.memory_info().rss
+    blocks.clear()
+    machine.give_back_memory()
+    assert before - process.memory_info().rss > 40e6
+    assert len(last) == 60_000

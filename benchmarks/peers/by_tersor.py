@@ -29,14 +29,14 @@ def quantize(job: Job) -> None:
 
 
 def _quantize(job: Job) -> None:
-    from tersor.data.samples import Samples
+    from tersor.data.read import read_samples
     from tersor.export.onnx import to_onnx
     from tersor.network.kind import kind_of
     from tersor.plan.recipe import load_recipe
     from tersor.reading import read
     from tersor.store.model import save_model
 
-    network, samples = read(job.model).network, Samples(job.calibration())
+    network, samples = read(job.model).network, read_samples(job.calibration_file)
     recipe = load_recipe("fast").fitting(kind_of(network).name)
     for step in recipe.candidates[0].steps:
         network = step.build().apply(network, samples)

@@ -59,9 +59,14 @@ class Job:
         """The path of a file to write."""
         return Path(self.target) / name
 
+    @property
+    def calibration_file(self) -> Path:
+        """All samples to calibrate with, in an .npz file."""
+        return Path(self.source) / "calibration.npz"
+
     def calibration(self) -> dict[str, Array]:
         """All samples to calibrate with, by input."""
-        with np.load(Path(self.source) / "calibration.npz", allow_pickle=False) as arrays:
+        with np.load(self.calibration_file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
 
     def feeds(self, size: int = 1) -> Iterator[dict[str, Array]]:

@@ -2,11 +2,13 @@
 
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tersor.data.callables import CallableError
+from tersor.data.lazy import Lazy
 from tersor.data.read import read_samples
 from tersor.data.samples import Samples
 from tersor.errors import DataError, FileError, InputError, TersorError
@@ -217,11 +219,37 @@ def test_large_arrays_stay_in_the_file(tmp_path, monkeypatch, order):
     monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 200)
     np.savez(tmp_path / "d.npz", x=np.asarray(X, order=order), labels=Y)
     samples = read_samples(tmp_path / "d.npz")
-    assert isinstance(samples.inputs["x"], np.memmap)
-    assert not isinstance(samples.labels, np.memmap)
-    assert samples.inputs["x"].tolist() == X.tolist()
+    assert isinstance(samples.inputs["x"], Lazy)
+    assert not isinstance(samples.labels, Lazy)
+    assert np.asarray(samples.inputs["x"]).tolist() == X.tolist()
+    assert np.asarray(samples.inputs["x"][1:3]).tolist() == X[1:3].tolist()
     np.savez_compressed(tmp_path / "c.npz", x=np.tile(X, (9, 1)))
-    assert not isinstance(read_samples(tmp_path / "c.npz").inputs["x"], np.memmap)
+    assert not isinstance(read_samples(tmp_path / "c.npz").inputs["x"], Lazy)
+
+
+def test_what_was_read_of_an_array_in_the_file_does_not_stay_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 1)
+    path = tmp_path / "d.npz"
+    np.savez(path, x=np.ones((96, 1 << 12), np.uint8))
+    samples = read_samples(path)
+    assert all(batch.inputs["x"].all() for batch in samples.batches(8))
+    assert str(path) not in Path("/proc/self/maps").read_text()
+
+
+def test_a_file_that_is_cut_after_it_was_opened_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 1)
+    np.savez(tmp_path / "d.npz", x=X)
+    samples = read_samples(tmp_path / "d.npz")
+    (tmp_path / "d.npz").write_bytes(b"PK")
+    with pytest.raises(FileError, match="has changed since it was opened"):
+        next(samples.batches(2))
+
+
+def test_one_number_is_no_array_of_samples(tmp_path, monkeypatch):
+    monkeypatch.setattr("tersor.data.read.MAPPED_BYTES", 1)
+    np.savez(tmp_path / "d.npz", x=np.float32(1))
+    with pytest.raises(FileError, match="holds one number"):
+        read_samples(tmp_path / "d.npz")
 
 
 def test_more_than_an_array_is_found_where_it_stays_in_the_file(tmp_path, monkeypatch):

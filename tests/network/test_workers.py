@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tersor.data.samples import Samples
-from tersor.network.workers import over_batches
+from tersor.network.workers import next_of_each, over_batches
 
 CPU = torch.device("cpu")
 
@@ -39,7 +39,7 @@ def test_results_come_in_the_order_of_batches(threads):
 
 
 def test_each_thread_makes_its_own_run_and_takes_its_share_of_the_cores():
-    makers, shares = [], set()
+    makers, shares = [], set()  # of threads
     gate = threading.Barrier(4, timeout=10)  # nobody goes on before all four run
 
     def make():
@@ -89,3 +89,18 @@ def test_on_another_device_one_batch_runs_at_a_time():
 
     assert list(over_batches(lambda: run, numbered(8), torch.device("meta"))) == list(range(8))
     assert threads == {threading.get_ident()}
+
+
+@pytest.mark.parametrize("threads", [1, 4])
+def test_the_next_of_each_run_comes_in_order_and_without_gradients(threads):
+    torch.set_num_threads(threads)
+
+    def counting(start):
+        while True:
+            yield start, torch.is_grad_enabled()
+            start += 10
+
+    runs = [counting(i) for i in range(9)]
+    for step in (0, 10):
+        wanted = [(i + step, False) for i in range(9)]
+        assert next_of_each(runs, CPU) == wanted

@@ -20,6 +20,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from tersor.data.lazy import Lazy
 from tersor.data.samples import Samples
 from tersor.data.stream import Stream
 from tersor.errors import DataError, InputError
@@ -77,7 +78,7 @@ def array_of(what: str, value: Any) -> Array:
     if hasattr(value, "detach"):
         value = value.detach().cpu().numpy()
     try:
-        array = value if isinstance(value, np.ndarray) else np.asarray(value)
+        array = value if isinstance(value, np.ndarray | Lazy) else np.asarray(value)
     except ValueError as error:  # lists of different lengths
         problem = f"is no array ({str(error).split('.', 1)[0]})"
         raise DataError(what, problem, "Pad or cut to one size.") from None

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from tersor.data import audio, images, text
 from tersor.data.callables import call, is_spec
+from tersor.data.lazy import Lazy
 from tersor.data.objects import Names, samples_of, samples_of_arrays
 from tersor.data.samples import Samples
 from tersor.errors import FileError, InputError
@@ -194,7 +195,7 @@ def _header(path: Path, name: str, file: BinaryIO) -> tuple[tuple[int, ...], np.
 def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
     """One array; the zip's own checksum is verified by reading to the end."""
     if info.compress_type == zipfile.ZIP_STORED and info.file_size >= MAPPED_BYTES:
-        return _mapped(path, archive, info)
+        return _in_the_file(path, archive, info)
     try:
         with archive.open(info) as file:
             array = npy.read_array(cast(BinaryIO, file), allow_pickle=False)
@@ -205,8 +206,8 @@ def _read_member(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) ->
     return cast(Array, array)
 
 
-def _mapped(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """An array that is not compressed, in the file, after its checksum was verified."""
+def _in_the_file(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """An array that is not compressed, as lazy rows, after its checksum was verified."""
     with archive.open(info) as file:
         shape, dtype = _header(path, info.filename, cast(BinaryIO, file))
         start = file.tell()
@@ -218,6 +219,8 @@ def _mapped(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Arra
     size = int(np.prod([int(d) for d in shape], dtype=object)) * dtype.itemsize
     if start + size != info.file_size:
         raise FileError(path, f"holds more than array {info.filename!r}", _DAMAGED)
+    if not shape:
+        raise FileError(path, f"holds one number as array {info.filename!r}", _DAMAGED)
     with path.open("rb") as raw:
         raw.seek(info.header_offset)
         header = raw.read(_LOCAL.size)
@@ -226,5 +229,13 @@ def _mapped(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Arra
         raise FileError(path, f"is damaged in array {info.filename!r}", _DAMAGED)
     offset = info.header_offset + _LOCAL.size + name_size + extra_size + start
     order: Literal["C", "F"] = "F" if by_columns else "C"
-    mapped = np.memmap(path, dtype, mode="r", offset=offset, shape=shape, order=order)
-    return cast(Array, mapped)
+
+    def rows(some: NDArray[np.intp]) -> Array:
+        # mapped anew: what has been read stays in memory for as long as a map lives
+        try:
+            return np.asarray(np.memmap(path, dtype, "r", offset, shape, order)[some])
+        except (OSError, ValueError) as error:
+            problem = f"has changed since it was opened ({_first_line(error)})"
+            raise FileError(path, problem, "Leave it alone until the end.") from None
+
+    return cast(Array, Lazy(rows, np.arange(shape[0], dtype=np.intp), shape[1:], dtype))

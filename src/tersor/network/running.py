@@ -15,7 +15,7 @@ from tersor.codes.code import Code
 from tersor.network.network import Network
 from tersor.network.shapes import batch_size_for
 
-_ELEMENTS = 1 << 26  # of all values of a batch together: far more than live at once
+_ELEMENTS = 3 << 24  # of all values of a batch together: far more than live at once
 
 aten = torch.ops.aten
 _IN_PLACE = {

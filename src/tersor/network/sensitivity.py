@@ -15,15 +15,17 @@ Communications in Statistics 18 (1989), for the signs.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 from torch import fx
 
-from tersor.data.samples import Samples
+from tersor.data.samples import Batch, Samples
 from tersor.network.network import Network
 from tersor.network.shapes import batch_size_for
+from tersor.network.workers import over_batches
 
 _ELEMENTS = 1 << 22  # of all values of a batch together, which the backward pass needs
 _MOST = 16
@@ -47,19 +49,13 @@ def layer_noise(
     taken = list(nodes)
     totals = {name: np.zeros(len(exact.outputs)) for name in taken}
     power = np.zeros(len(exact.outputs))
-    tape = _Tape(exact, rounded, taken)
-    signs = torch.Generator().manual_seed(0)
-    for batch in samples.batches(batch_size_for(exact, _ELEMENTS, _MOST)):
-        outputs = tape.record(exact.tensors(batch.inputs))
-        moving = [
-            i for i, y in enumerate(outputs) if y.is_floating_point() and y.requires_grad
-        ]
-        for index in moving:
-            output = outputs[index]
-            power[index] += float(output.detach().double().square().sum())
-            v = torch.randint(0, 2, output.shape, generator=signs) * 2 - 1
-            moved = tape.moved(output, v.to(output), batch.size, more=index != moving[-1])
-            for name, amount in moved.items():
+    constants: dict[str, Any] = {}
+    batches = samples.batches(batch_size_for(exact, _ELEMENTS, _MOST))
+    make = partial(_Tape, exact, rounded, taken, constants)
+    for powers, moved in over_batches(lambda: make().measured, batches, exact.device):
+        for index, amounts in moved.items():
+            power[index] += powers[index]
+            for name, amount in amounts.items():
                 totals[name][index] += amount
     seen = power > 0
     if not seen.any():
@@ -73,34 +69,44 @@ class _Tape(fx.Interpreter):
     What a layer is off by is made when its slope has come, and neither outlives the other.
     """
 
-    def __init__(self, exact: Network, rounded: Network, names: list[str]) -> None:
+    def __init__(
+        self, exact: Network, rounded: Network, names: list[str], constants: dict[str, Any]
+    ) -> None:
         super().__init__(exact.module)
+        self.exact = exact
         self.names = set(names)
         self.twins = {n.name: n for n in rounded.graph.nodes}
         self.modules = rounded.module
         self.flowing = _flowing(exact.graph)
-        self.constants: dict[str, Any] = {}
+        self.constants = constants
         self.leaves: list[torch.Tensor] = []
         self.dots: dict[str, torch.Tensor] = {}
         self.size = 0
 
-    def record(self, inputs: list[torch.Tensor]) -> list[torch.Tensor]:
-        """The exact outputs of a batch, ready for `moved`."""
-        self.leaves = []
+    def measured(self, batch: Batch) -> tuple[dict[int, float], dict[int, dict[str, float]]]:
+        """Power of each output that moves, and for each layer (v . J e)^2, over a batch."""
+        signs = torch.Generator().manual_seed(batch.start)
+        self.size, self.leaves = batch.size, []
         with torch.enable_grad():
-            results = self.run(*inputs)
-        return list(results)
+            outputs = self.run(*self.exact.tensors(batch.inputs))
+        moving = [
+            i for i, y in enumerate(outputs) if y.is_floating_point() and y.requires_grad
+        ]
+        power, moved = {}, {}
+        for index in moving:
+            output = outputs[index]
+            power[index] = float(output.detach().double().square().sum())
+            v = torch.randint(0, 2, output.shape, generator=signs) * 2 - 1
+            moved[index] = self._moved(output, v.to(output), more=index != moving[-1])
+        self.leaves, self.env = [], {}  # each knows us: nothing would be freed
+        return power, moved
 
-    def moved(
-        self, output: torch.Tensor, v: torch.Tensor, size: int, *, more: bool
-    ) -> dict[str, float]:
-        """For each layer (v . J e)^2, summed over the samples; `more` if outputs follow."""
-        self.dots, self.size = {}, size
+    def _moved(self, output: torch.Tensor, v: torch.Tensor, *, more: bool) -> dict[str, float]:
+        """(v . J e)^2 of each layer, summed over the samples; `more` if outputs follow."""
+        self.dots = {}
         with torch.enable_grad():  # given v itself, torch would load an algebra system
             along = (output * v).sum()
         torch.autograd.grad(along, self.leaves, retain_graph=more, allow_unused=True)
-        if not more:
-            self.leaves = []  # each knows us: nothing would be freed
         return {name: float(dots.square().sum()) for name, dots in self.dots.items()}
 
     def get_attr(self, target: Any, args: Any, kwargs: Any) -> Any:

@@ -6,13 +6,15 @@ slowest core after each operation, and whatever is done in Python or numpy is sh
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from threading import local
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from functools import cache
+from threading import Barrier, local
 from typing import TypeVar
 
 import torch
 
 from tersor.data.samples import Batch
+from tersor.machine import give_back_memory
 
 _MOST = 4  # at once: each holds the activations of a batch
 
@@ -31,28 +33,69 @@ def over_batches(
         batches: Read as they are needed, one at a time.
         device: Where it runs; only on the CPU do several run at once.
     """
-    threads = torch.get_num_threads()
-    workers = min(threads, _MOST) if device.type == "cpu" else 1
-    if workers == 1:
+    pool, workers = _pool_for(device)
+    if pool is None:
         yield from map(make(), batches)
         return
     own = local()
 
     def work(batch: Batch) -> T:
         if not hasattr(own, "run"):
-            torch.set_num_threads(threads // workers)  # of this thread, and of new ones
             own.run = make()
         found: T = own.run(batch)
         return found
 
     waiting: deque[Future[T]] = deque()
     try:
-        with ThreadPoolExecutor(workers) as pool:
-            for batch in batches:
-                if len(waiting) == workers:
-                    yield waiting.popleft().result()
-                waiting.append(pool.submit(work, batch))
-            while waiting:
+        for batch in batches:
+            if len(waiting) == workers:
                 yield waiting.popleft().result()
+            waiting.append(pool.submit(work, batch))
+        while waiting:
+            yield waiting.popleft().result()
     finally:
+        wait(waiting)
+        give_back_memory()  # else every thread keeps what it took for its largest batch
+
+
+def next_of_each(runs: Iterable[Iterator[T]], device: torch.device) -> list[T]:
+    """The next of each run, without gradients; several at once, see `over_batches`."""
+    pool, _ = _pool_for(device)
+    found = map(_next, runs) if pool is None else pool.map(_next, runs)
+    return list(found)
+
+
+def _next(run: Iterator[T]) -> T:
+    with torch.no_grad():
+        return next(run)
+
+
+def _pool_for(device: torch.device) -> tuple[ThreadPoolExecutor | None, int]:
+    """Threads for runs there, and how many run at once; None if one after the other."""
+    threads = torch.get_num_threads()
+    workers = min(threads, _MOST) if device.type == "cpu" else 1
+    return (_pool(workers, threads // workers) if workers > 1 else None), workers
+
+
+@cache
+def _pool(workers: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that stay: each keeps the memory that it has freed for itself.
+
+    Args:
+        workers: How many.
+        threads: How many threads each of them takes for an operation.
+    """
+    whole = torch.get_num_threads()
+    gate = Barrier(workers + 1)
+
+    def start() -> None:
+        torch.get_num_threads()  # the first operation would take over what others have
         torch.set_num_threads(threads)
+        gate.wait()
+
+    pool = ThreadPoolExecutor(workers)
+    for _ in range(workers):
+        pool.submit(start)
+    gate.wait()
+    torch.set_num_threads(whole)
+    return pool

@@ -58,6 +58,7 @@ bench: setup models
 	$(BIN)/python -m benchmarks.environments
 	$(BIN)/python -m benchmarks.ptq
 	$(BIN)/python -m benchmarks.opening
+	$(BIN)/python -m benchmarks.codecs
 	$(BIN)/python -m benchmarks.records
 
 demo: setup

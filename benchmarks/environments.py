@@ -14,6 +14,7 @@ from pathlib import Path
 from benchmarks.records import ROOT
 
 PEERS = ("nncf", "onnxruntime", "inc", "torchao")
+CODERS = ("nncodec",)
 _FOLDER = ROOT / ".venv-bench"
 _CONSTRAINTS = ROOT / "constraints.txt"
 
@@ -49,6 +50,6 @@ def make(peer: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tools", nargs="*", metavar="TOOL")
-    for tool in parser.parse_args().tools or PEERS:
+    for tool in parser.parse_args().tools or PEERS + CODERS:
         print(tool, flush=True)
         make(tool)

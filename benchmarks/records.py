@@ -1,7 +1,7 @@
-"""Results as JSON lines, one per measured contestant, and the README's tables made of them.
+"""Results as JSON lines, one per measured contestant, and the tables made of them.
 
-`python -m benchmarks.records` writes the tables into the README, between the marks
-`<!-- NAME -->` and `<!-- end -->`; a test checks that they are up to date.
+`python -m benchmarks.records` writes the tables into README.md and docs/codecs.md, between the
+marks `<!-- NAME -->` and `<!-- end -->`; a test checks that they are up to date.
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
+CODECS = ROOT / "docs" / "codecs.md"
 
 Row = dict[str, Any]
 
@@ -56,11 +57,17 @@ def with_tables(text: str, tables: dict[str, Callable[[], str]]) -> str:
     return text
 
 
-def main() -> None:
-    """Write all tables into the README."""
-    from benchmarks.ptq_table import TABLES
+def pages() -> dict[Path, dict[str, Callable[[], str]]]:
+    """The pages with tables, and the tables of each."""
+    from benchmarks import codecs_table, ptq_table
 
-    README.write_text(with_tables(README.read_text(), TABLES))
+    return {README: ptq_table.TABLES, CODECS: codecs_table.TABLES}
+
+
+def main() -> None:
+    """Write all tables into their pages."""
+    for page, tables in pages().items():
+        page.write_text(with_tables(page.read_text(), tables))
 
 
 if __name__ == "__main__":

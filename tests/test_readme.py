@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from benchmarks import ptq_table, records
+from benchmarks import records
 
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
@@ -22,6 +22,8 @@ def test_readme_code_runs(code, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / "model.tsr").stat().st_size > 0
 
 
-def test_tables_are_those_of_the_committed_results():
-    assert records.with_tables(TEXT, ptq_table.TABLES) == TEXT
-    assert all(f"<!-- {name} -->" in TEXT for name in ptq_table.TABLES)
+@pytest.mark.parametrize("page", records.pages(), ids=lambda page: page.name)
+def test_tables_are_those_of_the_committed_results(page):
+    text, tables = page.read_text(), records.pages()[page]
+    assert records.with_tables(text, tables) == text
+    assert all(f"<!-- {name} -->" in text for name in tables)

@@ -208,11 +208,13 @@ def test_archives_beyond_the_limits_are_refused(tmp_path, monkeypatch):
         pack(tmp_path / "a.npz", tmp_path / "p.tsr")
 
 
-@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.pth", "a.pt2"])
+@pytest.mark.parametrize("name", ["a.npz", "a.pt", "a.pth", "a.th", "a.pt2"])
 @pytest.mark.parametrize("data", [b"no zip at all", b"PK\x05\x06" + bytes(10)])
 def test_no_archive_is_refused(tmp_path, name, data):
     (tmp_path / name).write_bytes(data)
-    with pytest.raises(FileError, match=r"no zip archive|no whole zip archive"):
+    with pytest.raises(
+        FileError, match=r"no zip archive|no whole zip archive|as tensors and plain"
+    ):
         pack(tmp_path / name, tmp_path / "p.tsr")
 
 
@@ -250,6 +252,45 @@ def test_a_file_of_torch_save_comes_back_byte_for_byte(tmp_path, name):
     half = load_tensor(tmp_path / "p.tsr", "state_dict.half")
     assert half.dtype == ml_dtypes.bfloat16
     assert np.array_equal(half.view(np.int16), weight.bfloat16().view(torch.int16))
+
+
+def test_a_file_of_torch_before_1_6_comes_back_byte_for_byte(tmp_path):
+    twice = {"one": torch.ones(40), "two": torch.ones(40), "none": torch.zeros(0, 3)}
+    content = {**state(), **twice}
+    torch.save(content, tmp_path / "a.th", _use_new_zipfile_serialization=False)
+    packed, _ = there_and_back(tmp_path, "a.th")
+    assert packed.identical == "bytes"
+    assert same(tmp_path, "a.th")
+    assert {n: (i.dtype, i.shape) for n, i in packed.tensors.items()} == {
+        "state_dict.half": ("bfloat16", (20, 30)),
+        "state_dict.weight": ("float32", (20, 30)),
+        "row_only": ("int64", (100,)),
+        "several.0": ("float32", (3,)),
+        "several.1.flag": ("bool", (2,)),
+        "one": ("float32", (40,)),
+        "two": ("float32", (40,)),
+    }
+    weight = state()["state_dict"]["weight"]
+    assert np.array_equal(load_tensor(tmp_path / "p.tsr", "state_dict.weight"), weight)
+
+
+def test_a_file_of_torch_before_1_6_with_more_at_its_end_comes_back(tmp_path):
+    torch.save(state(), tmp_path / "a.th", _use_new_zipfile_serialization=False)
+    with (tmp_path / "a.th").open("ab") as file:
+        file.write(b"more")
+    packed, _ = there_and_back(tmp_path, "a.th")
+    assert same(tmp_path, "a.th")
+    assert not packed.tensors
+
+
+@pytest.mark.data
+def test_a_published_state_dict_is_packed_by_its_tensors(tmp_path, shared_data):
+    (given,) = (shared_data / "cifar10_models").glob("resnet20*.th")
+    (tmp_path / "a.th").write_bytes(given.read_bytes())
+    packed, _ = there_and_back(tmp_path, "a.th")
+    assert same(tmp_path, "a.th")
+    assert packed.tensors["state_dict.module.conv1.weight"].shape == (16, 3, 3, 3)
+    assert packed.stored_bytes < 0.85 * packed.original_bytes
 
 
 def test_a_shape_is_taken_from_the_view_that_fills_its_storage(tmp_path):

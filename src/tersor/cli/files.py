@@ -36,10 +36,10 @@ _LEVELS = {"fast": "fast", "default": "auto", "best": "best"}
 def pack(file: str, output: str | None, level: str, *, listing: bool) -> Answer:
     """Make a FILE of tensors smaller, without loss.
 
-    .onnx (with its external data), .safetensors, .npz, .pt, .pth (what torch.save wrote, read
-    as tensors and plain values only) and .pt2. `tersor unpack` gives back the same file, byte
-    for byte, or, if an .npz was compressed, the same arrays, bit for bit; that is checked
-    before the packed file appears.
+    .onnx (with its external data), .safetensors, .npz, .pt2, and .pt, .pth or .th (what
+    torch.save wrote, read as tensors and plain values only). `tersor unpack` gives back the
+    same file, byte for byte, or, if an .npz was compressed, the same arrays, bit for bit;
+    that is checked before the packed file appears.
     """
     if listing == (output is not None):
         raise click.UsageError("Give either --output or --list.", click.get_current_context())

@@ -5,7 +5,7 @@
 | .onnx | protobuf; files of external data too | byte for byte, all files |
 | .safetensors | its header | byte for byte |
 | .npz | zip | byte for byte; with compressed members, their contents |
-| .pt, .pth | `torch.load(weights_only=True)` | as .npz |
+| .pt, .pth, .th | `torch.load(weights_only=True)` | as .npz; before torch 1.6, byte for byte |
 | .pt2 | zip | as .npz |
 """
 
@@ -33,8 +33,10 @@ KINDS = {
     ".npz": "packed npz",
     ".pt": "packed torch",
     ".pth": "packed torch",
+    ".th": "packed torch",
     ".pt2": "packed torch",
 }
+_SAVED = {".pt", ".pth", ".th"}  # by torch.save
 _WHOLE = "The file must be whole."
 _MOST_FILES = 2**10
 
@@ -132,9 +134,13 @@ def opened(path: Path, scratch: Path, told: Told | None = None) -> Iterator[Orig
 def _archive(path: Path, scratch: Path, told: Told | None) -> Iterator[Original]:
     """A zip archive, without compression if need be."""
     size = len(Mapped(path).data)
+    if path.suffix.lower() in _SAVED and not zipfile.is_zipfile(path):
+        file = Mapped(path)
+        holes = torch_archive.saved_long_ago(path, file.data)
+        yield Original(KINDS[path.suffix.lower()], [Part(path.name, file, holes)], size)
+        return
     if not zipfile.is_zipfile(path):
-        remedy = "Write it again, by a release of torch from 1.6 on or of numpy."
-        raise FileError(path, "cannot be packed: it is no zip archive", remedy)
+        raise FileError(path, "cannot be packed: it is no zip archive", "Write it again.")
     if zip_members.are_stored(path):
         yield Original(KINDS[path.suffix.lower()], [_members(path, path)], size)
         return
@@ -148,7 +154,7 @@ def _members(path: Path, plain: Path) -> Part:
     """The tensors in an archive; `plain` is the file to be read."""
     file = Mapped(plain)
     described = None
-    if path.suffix.lower() in (".pt", ".pth"):
+    if path.suffix.lower() in _SAVED:
         described = torch_archive.saved(plain)
     elif path.suffix.lower() == ".pt2":
         described = torch_archive.exported(plain, file.data)

@@ -7,17 +7,22 @@ Source: https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tersor.errors import FileError
 from tersor.store.directory import MOST_DIMENSIONS, Entry
-from tersor.store.elements import CODES
-from tersor.store.skeleton import Buffer
+from tersor.store.elements import CODES, byte_count, same_bytes
+from tersor.store.skeleton import Buffer, Hole, uniquely_named, with_rest
 from tersor.store.zip_members import Described, members, start_of
 
 _TABLE = "data/weights/model_weights_config.json"
+_COUNT = 8  # bytes in front of a storage
+_HEAD = 64  # bytes that are compared first
 _LONGEST_TABLE = 2**26  # bytes
 # torch.export's schema.ScalarType -> our name.
 _TYPES = {
@@ -52,33 +57,88 @@ def saved(path: Path) -> Described:
     Raises:
         FileError: It holds more than tensors and plain values, or is damaged.
     """
-    import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    with FakeTensorMode():  # gives types, shapes and places, and reads no elements
+        content = _loaded(path)
+    places = _by_storage(content, lambda storage: getattr(storage, "_checkpoint_offset", None))
+    return {place: entry for place, (entry, _) in places.items()}
+
+
+def saved_long_ago(path: Path, data: Buffer) -> list[Hole]:
+    """The tensors of a file of torch.save before release 1.6, which is no archive.
+
+    It ends with the storages, each after its number of elements (int64); which is which is
+    told by their bytes. All of them are in memory for that.
+
+    Raises:
+        FileError: See `saved`.
+    """
+    found = list(_by_storage(_loaded(path), lambda storage: storage._cdata).values())
+    left = {index: (entry, _bytes(storage)) for index, (entry, storage) in enumerate(found)}
+    at = len(data) - sum(_COUNT + len(content) for _, content in left.values())
+    holes = []
+    while left and at >= 0:
+        start = at + _COUNT
+        count = int.from_bytes(data[at:start], "little")
+        matching = (
+            index
+            for index, (entry, content) in left.items()
+            if byte_count(entry.code, (count,)) == len(content)
+            and same_bytes(bytes(data[start : start + _HEAD])[: len(content)], content[:_HEAD])
+            and same_bytes(memoryview(data)[start : start + len(content)], content)
+        )
+        index = next(matching, None)
+        if index is None:
+            break
+        entry, content = left.pop(index)
+        at = start + len(content)
+        holes.append(Hole(entry, start, start, at))
+    return uniquely_named(with_rest(holes, len(data), "pickle"))
+
+
+def _loaded(path: Path) -> Any:
+    """Tensors and plain values.
+
+    Raises:
+        FileError: There is more, or the file is damaged.
+    """
+    import torch
+
     try:
-        with FakeTensorMode():  # gives types, shapes and places, and reads no elements
-            content = torch.load(path, weights_only=True)
+        return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # noqa: BLE001 - whatever its reader stumbles over
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         problem = f"cannot be read as tensors and plain values ({reason})"
-        remedy = "Save a state_dict, by torch.save of release 1.6 or later."
-        raise FileError(path, problem, remedy) from None
-    found: dict[int, Entry] = {}
+        raise FileError(path, problem, "Save a state_dict, by torch.save.") from None
+
+
+def _by_storage(
+    content: Any, place_of: Callable[[Any], int | None]
+) -> dict[int, tuple[Entry, Any]]:
+    """What the storages of all tensors hold, by their place; see `saved`."""
+    found: dict[int, tuple[Entry, Any]] = {}
     whole: set[int] = set()
     for name, tensor in _tensors(content):
         storage = tensor.untyped_storage()
-        start = getattr(storage, "_checkpoint_offset", None)
+        place, size = place_of(storage), storage.nbytes()
         code = CODES.get(str(tensor.dtype).removeprefix("torch."), 0)
-        if start is None or not code or start in whole:
+        if place is None or not code or place in whole:
             continue
-        fills = tensor.is_contiguous() and tensor.nbytes == storage.nbytes()
+        fills = tensor.is_contiguous() and tensor.nbytes == size
         if fills and tensor.dim() <= MOST_DIMENSIONS:
-            found[start] = Entry(name, code, tuple(tensor.shape))
-            whole.add(start)
-        elif start not in found:
-            length = storage.nbytes() // tensor.element_size()
-            found[start] = Entry(name, code, (length,))
+            found[place] = Entry(name, code, tuple(tensor.shape)), storage
+            whole.add(place)
+        elif place not in found:
+            found[place] = Entry(name, code, (size // tensor.element_size(),)), storage
     return found
+
+
+def _bytes(storage: Any) -> memoryview:
+    import torch
+
+    array: NDArray[np.uint8] = torch.empty(0, dtype=torch.uint8).set_(storage).numpy()
+    return array.data
 
 
 def exported(path: Path, data: Buffer) -> Described:

@@ -121,10 +121,14 @@ def _head(data: bytes, rng: Rng) -> bytes:
 def _sealed(data: bytes, rng: Rng) -> bytes:
     """A .tsr file whose directory is damaged, and whose checksum is right again."""
     from tersor.codecs.zstd import Zstd
+    from tersor.store import primed
+    from tersor.store.directory import PRIMED
 
     length, stored, _ = struct.unpack("<III", data[-12:])
     plain = data[-12 - stored : -12]
-    plain = plain if stored == length else Zstd().decode(plain, length)
+    if stored < length:
+        decode = primed.decode if data[5] & PRIMED else Zstd().decode
+        plain = decode(plain, length)
     plain = _any(plain, rng)
     lengths = struct.pack("<II", len(plain), len(plain))
     checksum = zlib.crc32(data[:6] + plain + lengths)

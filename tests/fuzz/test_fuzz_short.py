@@ -11,7 +11,7 @@ from tests.fuzz.trial import Outcome, attempt, smaller
 
 from tersor.errors import FormatError
 
-COUNTS = dict.fromkeys(FORMATS, 60) | {"onnx": 25, "pt2": 4}
+COUNTS = dict.fromkeys(FORMATS, 60) | {"onnx": 25, "pt2": 4, "packed pt": 25, "packed pt2": 10}
 COUNTS |= dict.fromkeys(("wav", "audio", "tsv", "csv", "jsonl", "text", "words"), 30)
 
 

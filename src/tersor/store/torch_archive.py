@@ -94,7 +94,7 @@ def saved_long_ago(path: Path, data: Buffer) -> list[Hole]:
         entry, content = left.pop(index)
         at = start + len(content)
         holes.append(Hole(entry, start, start, at))
-    return uniquely_named(with_rest(holes, len(data), "pickle"))
+    return uniquely_named(with_rest(holes, len(data), "file"))
 
 
 def _loaded(path: Path) -> Any:

@@ -22,6 +22,10 @@ _HEADS = (
     *("network", "by", "drop, points (95 %)", "smaller", "batch 1", "batch 16"),
     *("tool", "memory"),
 )
+_VERSUS = (
+    *("network", "drop, points", "smaller", "batch 1", "over best peer"),
+    *("batch 16", "over best peer"),
+)
 _OUTPUT = ("compress", "compress for batches")  # Tersor's settings, see above
 _TOOL = ("quantize",)
 
@@ -47,6 +51,55 @@ def best_speed(rows: Sequence[Row], batch: int) -> tuple[Row, str] | None:
         if key.endswith(f" {batch}")
     ]
     return min(times, key=lambda found: float(found[0]["median_ms"]), default=None)
+
+
+def versus() -> str:
+    """One line per network: Tersor, and the peer that is best in each figure."""
+    rows = records.read("ptq")
+    lines = [
+        _against(rows, name) for name in subjects.names() if outputs_of(rows, name, "tersor")
+    ]
+    return records.table(_VERSUS, lines, texts=1) if lines else "Not measured yet."
+
+
+def _against(rows: Sequence[Row], network: str) -> list[str]:
+    own = outputs_of(rows, network, "tersor")
+    peers = [(t, outputs_of(rows, network, t)) for t in TOOLS if t != "tersor"]
+    theirs = [(row, TOOLS[tool]) for tool, found in peers for row in found]
+    lost, least = (
+        min(((r["drop"]["value"], t) for r, t in some), default=None)
+        for some in ([(r, "") for r in own], theirs)
+    )
+    small, smallest = (
+        max(((r["smaller"], t) for r, t in some), default=None)
+        for some in ([(r, "") for r in own], theirs)
+    )
+    cells = [network, _beside(lost, least, "+.2f"), _beside(small, smallest, ".2f", "x")]
+    for batch in (1, 16):
+        ours = best_speed(own, batch)
+        fast = [(found[0], t) for t, some in peers if (found := best_speed(some, batch))]
+        best = min(fast, key=lambda f: float(f[0]["median_ms"]), default=None)
+        cells.append(
+            _beside(
+                (ours[0]["over_float"]["median"], "") if ours else None,
+                (best[0]["over_float"]["median"], TOOLS[best[1]]) if best else None,
+                ".2f",
+                "x",
+            )
+        )
+        over = ours[0]["over_peers"] if ours else None
+        cells.append(
+            f"{over['median']:.2f} ({over['q1']:.2f} to {over['q3']:.2f})" if over else "-"
+        )
+    return cells
+
+
+def _beside(
+    own: tuple[float, str] | None, peer: tuple[float, str] | None, form: str, unit: str = ""
+) -> str:
+    """Our figure, then the best peer's and whose it is."""
+    first = "-" if own is None else f"{own[0]:{form}}{unit}"
+    return first if peer is None else f"{first}, {peer[1]} {peer[0]:{form}}{unit}"
 
 
 def ptq() -> str:
@@ -95,7 +148,7 @@ def _speed(found: tuple[Row, str] | None) -> str:
 
 
 def losses() -> str:
-    """Where a peer beats Tersor, in one paragraph."""
+    """Where a peer beats Tersor beyond the spread of the measurement, in one paragraph."""
     rows = records.read("ptq")
     found = [text for network in subjects.names() for text in _losses(rows, network)]
     if not any(r["tool"] == "tersor" for r in rows):
@@ -120,7 +173,7 @@ def _losses(rows: Sequence[Row], network: str) -> list[str]:
         texts.append(f"{network}: {TOOLS[tool]} drops {other:+.2f}, not {drop['value']:+.2f}")
     for batch in (1, 16):
         ours = best_speed(own, batch)
-        if ours and ours[0]["over_peers"] and ours[0]["over_peers"]["median"] < 1:
+        if ours and ours[0]["over_peers"] and ours[0]["over_peers"]["q3"] < 1:
             ratio = ours[0]["over_peers"]["median"]
             texts.append(f"{network}, batch {batch}: {ratio:.2f}x the fastest peer's speed")
     return texts + _costs(rows, network, list(peers))
@@ -170,7 +223,8 @@ def _summary(row: Row) -> str:
     return f"{name} drop {drop} smaller {smaller} speed {speeds}"
 
 
-TABLES: dict[str, Callable[[], str]] = {
+TABLES: dict[str, Callable[[], str]] = {"table versus": versus, "machine": machine}
+DETAILS: dict[str, Callable[[], str]] = {
     "table ptq": ptq,
     "losses": losses,
     "machine": machine,

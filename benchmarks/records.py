@@ -1,6 +1,6 @@
 """Results as JSON lines, one per measured contestant, and the tables made of them.
 
-`python -m benchmarks.records` writes the tables into README.md and docs/codecs.md, between the
+`python -m benchmarks.records` writes the tables into README.md and pages of docs, between the
 marks `<!-- NAME -->` and `<!-- end -->`; a test checks that they are up to date.
 """
 
@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 CODECS = ROOT / "docs" / "codecs.md"
+INT8 = ROOT / "docs" / "int8.md"
 
 Row = dict[str, Any]
 
@@ -61,7 +62,11 @@ def pages() -> dict[Path, dict[str, Callable[[], str]]]:
     """The pages with tables, and the tables of each."""
     from benchmarks import codecs_table, ptq_table
 
-    return {README: ptq_table.TABLES, CODECS: codecs_table.TABLES}
+    return {
+        README: ptq_table.TABLES,
+        INT8: ptq_table.DETAILS,
+        CODECS: codecs_table.TABLES,
+    }
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ def row(tool, setting, **facts):
         key: {
             "median_ms": ms,
             "over_float": {"median": 12 / ms},
-            "over_peers": {"median": 6 / ms},
+            "over_peers": {"median": 6 / ms, "q1": 5 / ms, "q3": 7 / ms},
             "quiet": True,
         }
         for key, ms in facts.pop("ms", {"openvino 1": 6.0, "openvino 16": 6.0}).items()
@@ -49,7 +49,8 @@ def results(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("results")
 def test_without_results_every_table_says_so():
-    assert {make() for make in ptq_table.TABLES.values()} == {"Not measured yet."}
+    tables = ptq_table.TABLES | ptq_table.DETAILS
+    assert {make() for make in tables.values()} == {"Not measured yet."}
 
 
 def test_rows_replace_those_of_the_same_key_only(results):
@@ -80,6 +81,26 @@ def test_tersor_is_shown_as_it_comes_out_of_compress(results):
     assert "| 3.00x | 2.00x OV | 2.00x OV | 2.0 s | 500 MB |" in ptq_table.ptq()
 
 
+def test_beside_tersor_stands_the_peer_that_is_best_in_each_figure(results):
+    worse = {"value": 0.5, "low": 0.2, "high": 0.8}
+    results(
+        row("tersor", "compress", smaller=4.5, ms={"openvino 1": 4.0, "openvino 16": 12.0}),
+        row("nncf", "a", drop=worse, ms={"openvino 1": 6.0, "openvino 16": 8.0}),
+        row("inc", "a", smaller=3.5, ms={"onnxruntime 1": 5.0, "onnxruntime 16": 9.0}),
+        row("torchao", "a", why_not="broke"),
+    )
+    assert ptq_table.versus().splitlines()[-1] == (
+        "| resnet20 | +0.10, Neural Compressor +0.10 | 4.50x, Neural Compressor 3.50x "
+        "| 3.00x, Neural Compressor 2.40x | 1.50 (1.25 to 1.75) "
+        "| 1.00x, NNCF 1.50x | 0.50 (0.42 to 0.58) |"
+    )
+
+
+def test_without_peers_tersor_stands_alone(results):
+    results(row("tersor", "compress"), row("nncf", "a", why_not="broke", speed={}))
+    assert "| +0.10 | 3.00x | 2.00x |" in ptq_table.versus()
+
+
 def test_a_tool_that_failed_is_a_line_with_the_reason(results):
     results(row("inc", "qdq", why_not="ended with code 1: a|b", speed={}))
     assert "| Neural Compressor | ended with code 1: a/b | - | - |" in ptq_table.ptq()
@@ -100,7 +121,7 @@ def test_losses_are_told(results):
 
 def test_no_loss_is_told_too(results):
     results(
-        row("tersor", "compress"),
+        row("tersor", "compress", ms={"openvino 1": 6.5}),  # within the spread
         row("tersor", "quantize"),
         row("nncf", "a", drop={"value": 0.0, "low": 0.0, "high": 0.0}),  # inside the interval
     )

@@ -162,6 +162,22 @@ def test_an_archive_that_lies_about_places_comes_back(tmp_path, changes):
     assert not packed.tensors
 
 
+def test_an_archive_that_lost_its_beginning_comes_back(tmp_path):
+    (tmp_path / "a.npz").write_bytes(forged_zip()[10:])
+    packed, _ = there_and_back(tmp_path, "a.npz")
+    assert same(tmp_path, "a.npz")
+    assert not packed.tensors
+
+
+def test_one_of_several_disks_is_refused(tmp_path):
+    locator = b"PK\x06\x07" + struct.pack("<IQI", 1, 0, 2)
+    data = forged_zip()
+    end = data.rindex(b"PK\x05\x06")
+    (tmp_path / "a.npz").write_bytes(data[:end] + locator + data[end:])
+    with pytest.raises(FileError, match="no zip archive"):
+        pack(tmp_path / "a.npz", tmp_path / "p.tsr")
+
+
 def test_members_in_one_place_are_packed_once(tmp_path):
     data = forged_zip()
     at, end = data.rindex(b"PK\x01\x02"), data.rindex(b"PK\x05\x06")

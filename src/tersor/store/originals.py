@@ -10,7 +10,6 @@
 """
 
 import mmap
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -134,12 +133,12 @@ def opened(path: Path, scratch: Path, told: Told | None = None) -> Iterator[Orig
 def _archive(path: Path, scratch: Path, told: Told | None) -> Iterator[Original]:
     """A zip archive, without compression if need be."""
     size = len(Mapped(path).data)
-    if path.suffix.lower() in _SAVED and not zipfile.is_zipfile(path):
+    if path.suffix.lower() in _SAVED and not zip_members.is_archive(path):
         file = Mapped(path)
         holes = torch_archive.saved_long_ago(path, file.data)
         yield Original(KINDS[path.suffix.lower()], [Part(path.name, file, holes)], size)
         return
-    if not zipfile.is_zipfile(path):
+    if not zip_members.is_archive(path):
         raise FileError(path, "cannot be packed: it is no zip archive", "Write it again.")
     if zip_members.are_stored(path):
         yield Original(KINDS[path.suffix.lower()], [_members(path, path)], size)

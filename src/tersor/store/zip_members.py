@@ -67,12 +67,22 @@ def find(path: Path, data: Buffer, described: Described | None = None) -> list[H
 def start_of(info: zipfile.ZipInfo, data: Buffer) -> int | None:
     """The first byte of a member's content; None if it does not stand there as it is."""
     begin = info.header_offset
-    if info.compress_type != zipfile.ZIP_STORED or begin + _LOCAL.size > len(data):
+    if info.compress_type != zipfile.ZIP_STORED:
+        return None
+    if not 0 <= begin <= len(data) - _LOCAL.size:
         return None
     signature, name, extra = _LOCAL.unpack(bytes(data[begin : begin + _LOCAL.size]))
     start: int = begin + _LOCAL.size + name + extra
     fits = signature == b"PK\x03\x04" and start + info.file_size <= len(data)
     return start if fits else None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a file ends as a zip archive does."""
+    try:
+        return zipfile.is_zipfile(path)
+    except _BROKEN:
+        return False
 
 
 def members(path: Path) -> list[zipfile.ZipInfo]:

@@ -50,7 +50,8 @@ sanitize: $(CHECKED)/.installed
 		ASAN_OPTIONS=detect_leaks=0 PYTHONMALLOC=malloc TERSOR_KERNELS=portable \
 		$(BIN)/python -m pytest --override-ini=pythonpath=$(CHECKED) -q \
 		tests/kernels/test_kernels.py tests/kernels/test_adaptive_kernels.py \
-		tests/kernels/test_integers.py tests/codecs/test_rans_codec.py \
+		tests/kernels/test_integers.py tests/kernels/test_tables.py \
+		tests/codecs/test_rans_codec.py \
 		tests/codecs/test_huffman_codec.py tests/codecs/test_context_codec.py \
 		tests/codecs/test_mixing_codec.py
 

@@ -5,7 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.errors import FormatError
+from tersor.kernels.choose import choice, module
 from tersor.kernels.tables import BitReader, BitWriter
+
+native_only = pytest.mark.skipif(module() is None, reason=choice().why)
 
 
 @settings(max_examples=20, deadline=None)
@@ -61,3 +64,33 @@ def test_a_run_over_the_end_is_refused():
     writer.put(0, 5)
     with pytest.raises(FormatError, match="table out of range"):
         BitReader(writer.to_bytes()).get_levels(18)
+
+
+def test_numbers_of_given_widths_are_got_at_once():
+    writer = BitWriter()
+    for value, width in [(1, 3), (5, 3), (0, 0), (9, 4), (1, 1)]:
+        writer.put(value, width)
+    reader = BitReader(writer.to_bytes())
+    assert reader.get(3) == 1
+    assert reader.get_each([3, 0, 4, 1]) == [5, 0, 9, 1]
+    with pytest.raises(FormatError, match="ends too early"):
+        reader.get_each([3, 3])
+
+
+def levels_or_problem(read, reader, most):
+    """What is read and where that ends, or what is wrong."""
+    try:
+        return read(reader, most), reader._at
+    except FormatError as error:
+        return str(error)
+
+
+@native_only
+@settings(max_examples=200, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 20), st.sampled_from([1, 12, 18, 255]))
+def test_native_levels_are_those_of_the_twin(data, skipped, most):
+    for ended in (data, data + bytes([128, 128, 255])):
+        native, twin = BitReader(ended), BitReader(ended)
+        native._at = twin._at = min(skipped, 8 * len(ended))
+        found = levels_or_problem(BitReader.get_levels, native, most)
+        assert found == levels_or_problem(BitReader._levels, twin, most)

@@ -197,14 +197,13 @@ def _put_weights(weights: Weights | None, head: BitWriter) -> None:
 
 
 def _read_weights(head: BitReader) -> Weights:
-    weights = head.get_levels(_LEVELS)
-    if not any(weights):
+    levels = head.get_levels(_LEVELS)
+    if not any(levels):
         raise FormatError("table without symbols", offset=0)
-    for symbol, level in enumerate(weights):
-        if level > 1:
-            kept = min(level - 1, _KEPT)
-            weights[symbol] = (1 << kept | head.get(kept)) << (level - 1 - kept)
-    return np.array(weights, np.int64)
+    kept = [min(max(level - 1, 0), _KEPT) for level in levels]
+    level, lower = np.array(levels, np.int64), np.array(head.get_each(kept), np.int64)
+    weights: Weights = (1 << np.array(kept) | lower) << np.maximum(level - 1 - kept, 0)
+    return np.where(level > 0, weights, 0)
 
 
 def _form(data: Bytes) -> int:

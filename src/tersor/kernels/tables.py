@@ -16,10 +16,14 @@ Transactions on Information Theory 21, 1975.
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from tersor.errors import FormatError
+from tersor.kernels import choose
 
 SYMBOLS = 256
 _SIZE_BITS = 6
+_AHEAD = 8  # bytes looked at for a number of up to 31 bits and a level of up to 16
 _WINDOW = 16  # bytes looked at for one number: 63 bits at any place
 
 
@@ -85,9 +89,7 @@ class BitReader:
         self._data, self._at = data, 0
 
     def _peek(self) -> int:
-        start = self._at // 8
-        window = self._data[start : start + _WINDOW]
-        return int.from_bytes(window, "little") >> self._at % 8
+        return self._window(_WINDOW)
 
     def _skip(self, bits: int) -> None:
         self._at += bits
@@ -118,23 +120,59 @@ class BitReader:
         mask = (1 << rest) - 1
         return 1 << rest | ahead >> (rest + 1) & mask
 
+    def get_each(self, widths: Sequence[int]) -> list[int]:
+        """Numbers of so many bits each, written by `BitWriter.put`, one after the other."""
+        total = sum(widths)
+        window = self._window((total + 7) // 8 + 1)
+        self._skip(total)
+        found = []
+        for bits in widths:
+            found.append(window & (1 << bits) - 1)
+            window >>= bits
+        return found
+
     def get_levels(self, most: int) -> list[int]:
-        """See `BitWriter.put_levels`."""
+        """See `BitWriter.put_levels`; `most` is below 2^8."""
+        native = choose.module()
+        if native is not None:
+            levels, data = np.empty(SYMBOLS, np.uint8), np.frombuffer(self._data, np.uint8)
+            end = native.read_levels(data, self._at, most, levels)
+            if end >= 0:
+                self._at = end
+                return levels.tolist()
+        return self._levels(most)  # which says what is wrong, too
+
+    def _levels(self, most: int) -> list[int]:
+        data, at, bits = self._data, self._at, (most - 1).bit_length()
         levels: list[int] = []
         last = 0
         while len(levels) < SYMBOLS:
+            ahead = int.from_bytes(data[at >> 3 : (at >> 3) + _AHEAD], "little") >> (at & 7)
+            rest = (ahead & -ahead).bit_length() - 1
+            if not 0 <= rest < 16:
+                raise FormatError("number out of range", offset=at // 8)
+            ahead >>= rest + 1
+            code = (1 << rest | ahead & (1 << rest) - 1) - 1
+            at += 2 * rest + 1
             if last == 0:
-                levels += [0] * (self.get_gamma() - 1)
+                levels += [0] * code
                 if len(levels) == SYMBOLS:
                     break
-                last = self.get((most - 1).bit_length()) + 1
+                last = (ahead >> rest & (1 << bits) - 1) + 1
+                at += bits
             else:
-                code = self.get_gamma() - 1
                 last += (code + 1) // 2 if code % 2 else -(code // 2)
+            if at > 8 * len(data):
+                break
             if not 0 <= last <= most or len(levels) > SYMBOLS:
-                raise FormatError("table out of range", offset=self._at // 8)
+                raise FormatError("table out of range", offset=at // 8)
             levels.append(last)
+        self._skip(at - self._at)
         return levels
+
+    def _window(self, size: int) -> int:
+        start = self._at // 8
+        return int.from_bytes(self._data[start : start + size], "little") >> self._at % 8
 
     def end(self) -> int:
         """The next whole byte; what is left of this one must be zeros."""

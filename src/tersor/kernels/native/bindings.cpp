@@ -22,7 +22,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 3;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 4;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -213,6 +213,15 @@ void bind_small(nb::module_& m) {
         require(bits >= 1 && bits <= 16, "bits");
         require(packed.size() == (codes.size() * bits + 7) / 8, "packed");
         unpack_bits(packed.data(), codes.size(), bits, codes.data());
+      },
+      Free());
+  m.def(
+      "read_levels",
+      [](Bytes data, std::size_t at, unsigned most, Target levels) {
+        require(most >= 1 && most <= 255, "most");
+        require(at <= 8 * data.size(), "at");
+        require(levels.size() == 256, "levels");
+        return read_levels(data.data(), data.size(), at, most, levels.data());
       },
       Free());
   m.def(

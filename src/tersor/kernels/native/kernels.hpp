@@ -73,6 +73,11 @@ bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* 
                  unsigned lanes, const std::uint32_t* frequencies, unsigned bits,
                  std::uint8_t* out, std::size_t n, Level level);
 
+// levels.cpp: the levels of 256 symbols, in 0 .. most, from that bit on; 1 <= most <= 255. Returns the
+// bit behind them; -1 if no such table stands there.
+std::ptrdiff_t read_levels(const std::uint8_t* data, std::size_t n, std::size_t at, unsigned most,
+                           std::uint8_t* levels);
+
 // huffman.cpp: canonical codes of 1 .. 12 bits, the earlier bit of a code in the lower bit.
 constexpr unsigned most_code_bits = 12;
 // bytes has room for (n * 12 + 7) / 8 + 8; returns the bytes used; -1 if a symbol has no code.

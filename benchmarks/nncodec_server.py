@@ -2,8 +2,9 @@
 
 For every line of standard input, the path of an .npz file of integer tensors, one line comes
 back: the bytes that they take, and the seconds to encode and to decode them. Each tensor is a
-layer of its own, in rows of its first axis, with the settings of NNCodec's own defaults
-(ten magnitude flags, rows of zeros skipped); nothing but the calls of the coder is timed.
+layer of its own, in rows of its first axis, with ten magnitude flags; rows of zeros are
+skipped, and there is no dependent quantization, as the integers are given. (NNCodec by itself
+does it the other way round.) Nothing but the calls of the coder is timed.
 
 Source: Becking et al., "NNCodec: an open source software implementation of the neural network
 coding ISO/IEC standard", ICML Neural Compression Workshop 2023.

@@ -1,7 +1,7 @@
 """The mixing coder: the fewest bytes for small integers, at a few million of them a second.
 
 It learns while it codes, as `context` does, but weighs what several views of a value's
-surroundings say, where `context` has one: 2 to 4 % smaller, and five times slower.
+surroundings say, where `context` has one: 1 to 3 % smaller, and about five times slower.
 
 Payload: as in `kernels/integers.py`; the values as in `kernels/reference_mixing.py`, which
 names the sources.

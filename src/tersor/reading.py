@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tersor.data.callables import call, is_spec
 from tersor.errors import FileError, InputError
 from tersor.network.from_onnx.file import OnnxFile, parse
+from tersor.store.frame import check_frame
 
 if TYPE_CHECKING:
     from tersor.network.network import Network
@@ -72,6 +73,7 @@ def opened(source: str | Path) -> Opened:
         return Opened(path.name, path, parse(path))
     if path.suffix == ".pt2":
         return Opened(path.name, path)
+    check_frame(path)  # before numpy is loaded
     from tersor.store.model import load_model
 
     model, _ = load_model(path)

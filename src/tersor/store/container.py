@@ -26,19 +26,17 @@ from tersor.store.directory import (
     unsealed,
 )
 from tersor.store.elements import ELEMENTS, SECTION, Array, from_bytes, same_bytes
+from tersor.store.frame import HEADER_BYTES, MAGIC, VERSION, header_of
 from tersor.store.layout import Item, blocks, candidates, items_of
 from tersor.store.run import Run, afford
 from tersor.store.source import Origin as Origin
 from tersor.store.source import Source
 
-MAGIC = b"\x89TSR"
-VERSION = 1
 KINDS = (
     *("tensors", "model"),
     *("packed onnx", "packed safetensors", "packed npz", "packed torch"),
 )
 _GRAPHS = {"model", "packed onnx"}  # their directories are much alike
-_HEADER_BYTES = len(MAGIC) + 2
 _ALIGNED = 64  # bytes: where each of several tensors begins in memory
 _INLINE = 2**16  # bytes; larger sections stand in blocks
 
@@ -196,14 +194,7 @@ class Reader:
 
     def _open(self, limits: Limits) -> None:
         self.name, self.size = self._source.name, self._source.size
-        header = self._source.read(0, min(_HEADER_BYTES, self.size))
-        if header[: len(MAGIC)] != MAGIC:
-            raise FormatError("this is not a .tsr file", offset=0)
-        if len(header) < _HEADER_BYTES:
-            raise FormatError("the file is cut", offset=self.size)
-        if header[4] != VERSION:
-            problem = f"format version {header[4]}, this release reads {VERSION}"
-            raise FormatError(problem, offset=4)
+        header = header_of(self._source.read, self.size)
         self._header = header
         self._directory, begin = unsealed(self._source.read, self.size, header, limits)
         kind = header[5] & ~PRIMED
@@ -215,8 +206,8 @@ class Reader:
     def _index(self, begin: int) -> None:
         """Work out where everything is; `begin` is the first byte of the directory."""
         entries = self._directory.entries
-        self._run = Run(self._source, self._directory.blocks, _HEADER_BYTES)
-        payload = self._run.end - _HEADER_BYTES
+        self._run = Run(self._source, self._directory.blocks, HEADER_BYTES)
+        payload = self._run.end - HEADER_BYTES
         if self._run.end != begin:
             problem = f"blocks of {payload} bytes do not reach the directory"
             raise FormatError(problem, offset=begin)

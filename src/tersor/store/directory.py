@@ -10,12 +10,12 @@ from tersor.codecs.zstd import Zstd
 from tersor.errors import FormatError, InputError
 from tersor.store import primed
 from tersor.store.elements import ELEMENTS, SECTION, byte_count
+from tersor.store.frame import DIRECTORY_BYTES, FOOTER, framed
 from tersor.store.varint import Cursor, text, varint
 
 SMALL = 4096  # bytes; entries below stand together, before all others
 MOST_DIMENSIONS = 16
 PRIMED = 0x80  # in the byte of the kind: the directory is coded by `tersor.store.primed`
-_FOOTER = struct.Struct("<III")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Limits:
         total_bytes: Of all of them, decoded.
     """
 
-    directory_bytes: int = 2**23
+    directory_bytes: int = DIRECTORY_BYTES
     entries: int = 2**14
     tensor_bytes: int = 2**34
     total_bytes: int = 2**36
@@ -97,7 +97,7 @@ def sealed(header: bytes, directory: Directory) -> bytes:
     packed = primed.encode(plain) if header[-1] & PRIMED else Zstd().encode(plain)
     stored = packed if len(packed) < len(plain) else plain
     checksum = zlib.crc32(header + stored + struct.pack("<II", len(plain), len(stored)))
-    return stored + _FOOTER.pack(len(plain), len(stored), checksum)
+    return stored + FOOTER.pack(len(plain), len(stored), checksum)
 
 
 def unsealed(
@@ -117,26 +117,14 @@ def unsealed(
     Raises:
         FormatError: The file is cut, damaged or beyond the limits.
     """
-    end = size - _FOOTER.size
-    if end < len(header):
-        raise FormatError("the file is cut", offset=size)
-    footer = read(end, _FOOTER.size)
-    length, stored, checksum = _FOOTER.unpack(footer)
-    begin = end - stored
-    if begin < len(header) or stored > length:
-        raise FormatError("the file is cut, or its end is damaged", offset=end)
-    if length > limits.directory_bytes:
-        raise FormatError(f"directory of {length} bytes, too long", offset=end)
-    data = read(begin, stored)
-    if zlib.crc32(header + data + footer[:8]) != checksum:
-        raise FormatError("the directory is damaged", offset=begin)
-    if stored == length:
-        plain = data
+    found = framed(read, size, header, limits.directory_bytes)
+    if len(found.stored) == found.length:
+        plain = found.stored
     elif header[-1] & PRIMED:
-        plain = primed.decode(data, length)
+        plain = primed.decode(found.stored, found.length)
     else:
-        plain = Zstd().decode(data, length)
-    return parse(plain, limits), begin
+        plain = Zstd().decode(found.stored, found.length)
+    return parse(plain, limits), found.begin
 
 
 def parse(data: bytes, limits: Limits) -> Directory:

@@ -20,12 +20,12 @@ UNEVEN = (0, 1, 0, 1)  # last dimension first
 class Padded(nn.Module):
     """A convolution, what is said of its result, and a second convolution with stride 2."""
 
-    def __init__(self, between, dilation=1):
+    def __init__(self, between, dilation=1, padding=0):
         super().__init__()
         torch.manual_seed(0)
         self.between = between
         self.first = nn.Conv2d(2, 4, 3, padding=1)
-        self.second = nn.Conv2d(4, 3, 3, stride=2, dilation=dilation)
+        self.second = nn.Conv2d(4, 3, 3, stride=2, dilation=dilation, padding=padding)
 
     def forward(self, x):
         return self.second(self.between(torch.relu(self.first(x))))
@@ -136,3 +136,15 @@ def test_who_else_reads_what_was_padded_reads_the_padding():
     graph = graph_of(capture(module, torch.randn(2, 2, 9, 8), input_names=["x"]))
     assert paddings_of(graph) == 1
     assert pads_of(graph)[1] == [0, 0, 1, 1]
+
+
+def test_the_padding_comes_on_top_of_the_convolutions_own():
+    network = network_of(padded(*UNEVEN), padding=1)
+    graph = graph_of(network)
+    assert paddings_of(graph) == 0
+    assert pads_of(graph)[-1] == [1, 1, 2, 2]
+
+
+def test_padding_that_fills_a_window_with_the_convolutions_own_stays():
+    network = network_of(padded(*UNEVEN), padding=2)
+    assert paddings_of(graph_of(network)) == 1

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tersor.codecs import rans
+from tersor.codecs.codec import Part
 from tersor.codecs.rans import FORMS, Rans
 from tersor.errors import FormatError
-from tersor.kernels import as_bytes
+from tersor.kernels import as_bytes, choose
 from tersor.kernels.tables import BitWriter
 
 
@@ -85,9 +86,76 @@ def test_floats_are_coded_by_planes(kind, share):
     assert len(Rans().encode(values.tobytes())) < share * values.nbytes
 
 
+def test_where_elements_are_known_to_be_bytes_no_wider_form_is_tried():
+    """Every second byte is a zero: planes of two bytes are shorter."""
+    data = np.arange(4000, dtype="<u2").astype("<u2").tobytes()
+    free, told = Rans().encode(data), Rans().encode(data, [Part(len(data), 8, (8000,))])
+    assert len(free) < 0.8 * len(told)
+    assert Rans().decode(told, len(data)) == data
+
+
 def test_noise_takes_few_bytes_more_than_it_is():
     noise = np.random.default_rng(0).bytes(10_000)
     assert len(Rans().encode(noise)) <= len(noise) + 5
+
+
+needs_native = pytest.mark.skipif(choose.module() is None, reason=choose.choice().why)
+KINDS = ["u1", "i2", "f2", "i4", "f4", "f8"]
+
+
+def assert_as_the_twin(data):
+    payload = Rans().encode(data)
+    assert payload == rans._encode(as_bytes(data))
+    target = bytearray(len(data))
+    rans._decode(payload, memoryview(target))
+    assert target == data
+    assert Rans().decode(payload, len(data)) == data
+    single = Rans().encode(data, [Part(len(data), 8, (len(data),))])
+    assert single == rans._encode(as_bytes(data), single=True)
+
+
+@needs_native
+@given(st.binary(min_size=1, max_size=300))
+def test_payloads_of_any_bytes_are_those_of_the_twin(data):
+    assert_as_the_twin(data)
+
+
+@needs_native
+@settings(max_examples=40, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    count=st.sampled_from([1, 2, 7, 8, 1023, 1025, 8191, 8193, 9000, 65_535, 65_537, 80_001]),
+    spread=st.sampled_from([0, 0.01, 1, 30, 1000]),
+    seed=st.integers(0, 99),
+)
+def test_payloads_of_numbers_are_those_of_the_twin(kind, count, spread, seed):
+    values = np.random.default_rng(seed).normal(0, spread, count)
+    limits = np.iinfo(kind) if kind[0] in "ui" else None
+    if limits is not None:
+        values = values.clip(limits.min, limits.max)
+    assert_as_the_twin(values.astype(kind).tobytes())
+
+
+@needs_native
+@settings(max_examples=200, deadline=None)
+@given(
+    data=st.sampled_from([b"abracadabra" * 60, floats("f4", 50).tobytes(), bytes(range(200))]),
+    at=st.integers(0, 10**6),
+    flipped=st.integers(0, 255),
+    cut=st.integers(0, 3),
+)
+def test_damaged_payloads_are_refused_where_the_twin_refuses_them(data, at, flipped, cut):
+    payload = bytearray(Rans().encode(data))
+    payload[at % len(payload)] ^= flipped
+    payload = bytes(payload[: len(payload) - cut])
+    wanted, found = bytearray(len(data)), bytearray(len(data))
+    try:
+        rans._decode(payload, memoryview(wanted))
+    except FormatError:
+        wanted = None
+    fine = choose.module().rans_read(as_bytes(payload), as_bytes(found), choose.level())
+    assert fine == (wanted is not None)
+    assert not fine or found == wanted
 
 
 weights = hnp.arrays(np.int64, 256, elements=st.sampled_from([0, 0, 1, 2, 7, 500, 245760]))

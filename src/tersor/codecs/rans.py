@@ -25,6 +25,9 @@ Payload (numbers as in `kernels/tables.py`; nothing for no bytes)
 States and words are those of `kernels.reference.rans_encode`: a damaged payload ends in wrong
 states or with words left over or missing; the container's checksum finds the rest.
 
+Native kernels write and read whole payloads. The functions here define both, bit by bit, and
+say what is wrong with a payload that was refused.
+
 Source: Duda, "Asymmetric numeral systems", arXiv:1311.2540; Giesen, "Interleaved entropy
 coders", arXiv:1402.3392.
 """
@@ -40,11 +43,13 @@ from numpy.typing import NDArray
 import tersor.kernels as kernels
 from tersor.codecs.codec import Part
 from tersor.errors import FormatError
+from tersor.kernels import choose
 from tersor.kernels.reference import LEAST_BITS, LOWEST, MOST_BITS, MOST_LANES, Bytes, Counts
 from tersor.kernels.tables import BitReader, BitWriter
 
 FORMS = ((1, False), (2, False), (2, True), (4, False), (4, True), (8, False), (8, True))
 _FORM_BITS = 3
+_BYTE = 8  # bits
 _LEVELS = 18  # most bits of a weight
 _KEPT = 3  # bits of a weight below its highest
 _HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
@@ -70,17 +75,11 @@ class Rans:
         """
         if not data:
             return b""
-        given = kernels.as_bytes(data)
-        form = _form(given)
-        width, turned = FORMS[form]
-        head = BitWriter()
-        head.put_size(given.size)
-        head.put(form, _FORM_BITS)
-        planes = kernels.split_planes(given, width, rotate=turned)
-        coded = [_encode_plane(plane, head) for plane in planes]
-        for weights, _ in coded:
-            _put_weights(weights, head)
-        return b"".join([head.to_bytes(), *(body for _, body in coded)])
+        given, native = kernels.as_bytes(data), choose.module()
+        single = bool(parts) and all(part.bits <= _BYTE for part in parts)
+        if native is not None:
+            return bytes(native.rans_write(given, _log2(), single))
+        return _encode(given, single=single)
 
     def decode(self, payload: bytes, count: int) -> bytes:
         """See `Codec.decode`."""
@@ -91,30 +90,54 @@ class Rans:
 
     def decode_into(self, payload: bytes, target: memoryview) -> None:
         """See `Codec.decode_into`."""
-        head = _check_count(payload, len(target))
-        if head is None:
-            return
-        width, turned = _read_form(head, len(target))
-        length = len(target) // width
-        coded = [_read_plane(head, length) for _ in range(width)]
-        stored = sum(plane.size for plane in coded)
-        if stored > len(payload):  # before tables are read in vain
-            raise FormatError(f"planes of {stored} bytes", offset=len(payload))
-        tables = [_read_weights(head) if plane.lanes else None for plane in coded]
-        at = head.end()
-        if at + stored != len(payload):
-            problem = f"planes end at byte {at + stored} of {len(payload)}"
-            raise FormatError(problem, offset=min(at + stored, len(payload)))
-        given, out = kernels.as_bytes(payload), kernels.as_bytes(target)
-        planes = out.reshape(1, -1) if width == 1 else np.empty((width, length), np.uint8)
-        for plane, table, into in zip(coded, tables, planes, strict=True):
-            body, at = given[at : at + plane.size], at + plane.size
-            if table is None:
-                into[:] = body
-            else:
-                _decode_plane(plane, table, body, into)
-        if width > 1:
-            kernels.join_planes(planes, out, rotate=turned)
+        native = choose.module()
+        if native is not None:
+            given, out = kernels.as_bytes(payload), kernels.as_bytes(target)
+            if native.rans_read(given, out, choose.level()):
+                return
+        _decode(payload, target)
+
+
+def _encode(given: Bytes, *, single: bool = False) -> bytes:
+    """The payload of one byte or more; in the first form if they are known to be `single`."""
+    form = 0 if single else _form(given)
+    width, turned = FORMS[form]
+    head = BitWriter()
+    head.put_size(given.size)
+    head.put(form, _FORM_BITS)
+    planes = kernels.split_planes(given, width, rotate=turned)
+    coded = [_encode_plane(plane, head) for plane in planes]
+    for weights, _ in coded:
+        _put_weights(weights, head)
+    return b"".join([head.to_bytes(), *(body for _, body in coded)])
+
+
+def _decode(payload: bytes, target: memoryview) -> None:
+    """Decode, or say what is wrong."""
+    head = _check_count(payload, len(target))
+    if head is None:
+        return
+    width, turned = _read_form(head, len(target))
+    length = len(target) // width
+    coded = [_read_plane(head, length) for _ in range(width)]
+    stored = sum(plane.size for plane in coded)
+    if stored > len(payload):  # before tables are read in vain
+        raise FormatError(f"planes of {stored} bytes", offset=len(payload))
+    tables = [_read_weights(head) if plane.lanes else None for plane in coded]
+    at = head.end()
+    if at + stored != len(payload):
+        problem = f"planes end at byte {at + stored} of {len(payload)}"
+        raise FormatError(problem, offset=min(at + stored, len(payload)))
+    given, out = kernels.as_bytes(payload), kernels.as_bytes(target)
+    planes = out.reshape(1, -1) if width == 1 else np.empty((width, length), np.uint8)
+    for plane, table, into in zip(coded, tables, planes, strict=True):
+        body, at = given[at : at + plane.size], at + plane.size
+        if table is None:
+            into[:] = body
+        else:
+            _decode_plane(plane, table, body, into)
+    if width > 1:
+        kernels.join_planes(planes, out, rotate=turned)
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, to_bytes
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
-_BY_KERNELS = {"context", "huffman", "mixing", "rans"}  # in numpy a minute for a second
+_BY_KERNELS = {"context", "huffman", "mixing", "rans", "runs"}  # numpy: a minute for a second
 _FAST = {"raw", "rans"}  # encode and decode at hundreds of megabytes a second
 _BEST = {"mixing"}  # only where time does not count
 _INTEGERS = {"mixing"}  # tried on elements of at most eight bits

@@ -22,7 +22,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 4;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 5;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -98,6 +98,27 @@ void bind_rans(nb::module_& m) {
         return rans_decode(words.data(), words.size() / 2, states.data(),
                            static_cast<unsigned>(states.size()), frequencies.data(), bits,
                            out.data(), out.size(), static_cast<Level>(level));
+      },
+      Free());
+}
+
+void bind_payloads(nb::module_& m) {
+  m.def("rans_write", [](Bytes data, In<std::int64_t> log2, bool single) {
+    require(data.size() >= 1, "data");
+    require(log2.size() == (1u << 16) + 1, "log2");
+    std::vector<std::uint8_t> payload;
+    {
+      const nb::gil_scoped_release free;
+      payload = rans_write(data.data(), data.size(), log2.data(), single);
+    }
+    return nb::bytes(payload.data(), payload.size());
+  });
+  m.def(
+      "rans_read",
+      [](Bytes payload, Target out, int level) {
+        require(supported(level), "level");
+        return rans_read(payload.data(), payload.size(), out.data(), out.size(),
+                         static_cast<Level>(level));
       },
       Free());
 }
@@ -248,6 +269,7 @@ NB_MODULE(_native, m) {
   m.attr("INTERFACE") = interface;
   m.def("levels", &levels);
   bind_rans(m);
+  bind_payloads(m);
   bind_huffman(m);
   bind_adaptive(m, "context", context_encode, context_decode);
   bind_adaptive(m, "mixing", mixing_encode, mixing_decode);

@@ -1,14 +1,16 @@
 // The native kernels. Each is defined by its numpy twin in ../reference.py, and equal to it bit by bit.
 //
 // No kernel keeps state or looks at a byte outside of what it was given, whatever the bytes say. None
-// but the context and mixing coders, which hold some numbers for each column, allocates more than tables of fixed
-// size, or throws. Callers keep the preconditions named here.
+// allocates more than tables of fixed size, or throws, but for the context and mixing coders, which
+// hold some numbers for each column, and whole payloads, which hold planes as large as what they
+// stand for. Callers keep the preconditions named here.
 
 #pragma once
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 static_assert(std::endian::native == std::endian::little, "words are stored little-endian");
 
@@ -72,6 +74,14 @@ RansRounds rans_rounds_avx512(unsigned lanes, bool wide);  // null if there is n
 bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states,
                  unsigned lanes, const std::uint32_t* frequencies, unsigned bits,
                  std::uint8_t* out, std::size_t n, Level level);
+
+// rans_payload.cpp: count >= 1 bytes as the codec rans stores them; log2 of 0 .. 2^16 in units of 2^-16;
+// elements are single bytes, or of any width.
+std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t count,
+                                     const std::int64_t* log2, bool single);
+// False if the payload is not well formed, or not of that many bytes.
+bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,
+               Level level);
 
 // levels.cpp: the levels of 256 symbols, in 0 .. most, from that bit on; 1 <= most <= 255. Returns the
 // bit behind them; -1 if no such table stands there.

@@ -1,0 +1,379 @@
+// Whole payloads of the codec rans: forms, tables, planes. Definition: ../../codecs/rans.py, whose
+// functions these follow one by one; what a payload must not hold is refused in the same places.
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <numeric>
+
+#include "kernels.hpp"
+
+namespace tersor {
+namespace {
+
+constexpr std::size_t symbols = 256;
+constexpr std::size_t sample_bytes = 1u << 13, samples = 8;
+constexpr unsigned kept_bits = 3, most_level = 18, fraction = 16, symbol_bits = 5;
+constexpr std::uint64_t heaviest = 15u << 14, per_lane = 1024, worth = 1000;
+
+struct Form {
+  unsigned width;
+  bool turned;
+};
+constexpr Form forms[] = {{1, false}, {2, false}, {2, true}, {4, false},
+                          {4, true},  {8, false}, {8, true}};
+
+using Histogram = std::uint64_t[symbols];
+using Weights = std::uint32_t[symbols];
+using Frequencies = std::uint32_t[symbols];
+using Buffer = std::unique_ptr<std::uint8_t[]>;
+
+Buffer buffer(std::size_t n) { return std::make_unique_for_overwrite<std::uint8_t[]>(n); }
+
+void to_frequencies(const Weights& weights, unsigned bits, Frequencies& frequencies) {
+  const std::uint64_t total = std::uint64_t{1} << bits;
+  const auto whole = std::accumulate(weights, weights + symbols, std::uint64_t{0});
+  std::uint64_t rare = 0, others = 0, so_far = 0, before = 0;
+  const auto is_rare = [&](std::uint64_t w) { return w != 0 && w * total < 2 * whole; };
+  for (const std::uint32_t w : weights) {
+    rare += is_rare(w);
+    others += is_rare(w) ? 0 : w;
+  }
+  for (std::size_t s = 0; s < symbols; ++s) {
+    const bool one = is_rare(weights[s]);
+    so_far += one ? 0 : weights[s];
+    const std::uint64_t upper = so_far * (total - rare) / others;
+    frequencies[s] = static_cast<std::uint32_t>(upper - before) + one;
+    before = upper;
+  }
+}
+
+// ---- Reading
+
+class Reader {
+ public:
+  Reader(const std::uint8_t* data, std::size_t n) : data_(data), n_(n) {}
+
+  std::uint64_t get(unsigned bits) {  // up to 56
+    std::uint64_t word = 0;
+    const std::size_t first = at_ / 8;
+    if (first + 8 <= n_) {
+      std::memcpy(&word, data_ + first, 8);
+    } else if (first < n_) {
+      std::memcpy(&word, data_ + first, n_ - first);
+    }
+    word >>= at_ % 8;
+    at_ += bits;
+    fine_ = fine_ && at_ <= 8 * n_;
+    return word & ((std::uint64_t{1} << bits) - 1);
+  }
+
+  std::uint64_t get_size() {
+    const auto bits = static_cast<unsigned>(get(6));
+    const std::uint64_t low = get(std::min(bits, 32u));
+    const std::uint64_t value = bits > 32 ? low | get(bits - 32) << 32 : low;
+    fine_ = fine_ && static_cast<unsigned>(std::bit_width(value)) == bits;
+    return value;
+  }
+
+  void get_weights(Weights& weights) {
+    std::uint8_t levels[symbols];
+    const auto end = fine_ ? read_levels(data_, n_, at_, most_level, levels) : -1;
+    fine_ = end >= 0 && std::any_of(levels, levels + symbols, [](auto level) { return level != 0; });
+    if (!fine_) return;
+    at_ = static_cast<std::size_t>(end);
+    for (std::size_t s = 0; s < symbols; ++s) {
+      const unsigned below = levels[s] > 0 ? levels[s] - 1u : 0u, kept = std::min(below, kept_bits);
+      const auto top = static_cast<std::uint32_t>(1u << kept | get(kept));
+      weights[s] = levels[s] > 0 ? top << (below - kept) : 0;
+    }
+  }
+
+  bool end(std::size_t& byte) {
+    const auto rest = static_cast<unsigned>((8 - at_ % 8) % 8);
+    const bool clean = get(rest) == 0;
+    byte = at_ / 8;
+    return fine_ && clean;
+  }
+
+  bool fine() const { return fine_; }
+
+ private:
+  const std::uint8_t* data_;
+  std::size_t n_, at_ = 0;
+  bool fine_ = true;
+};
+
+struct Plane {
+  unsigned bits = 0, lanes = 0;  // no lanes: as it is
+  std::size_t size = 0;
+  Weights weights;
+};
+
+// False if there cannot be such a plane in n bytes.
+bool read_plane(Reader& head, std::size_t length, std::size_t n, Plane& plane) {
+  plane.size = length;
+  if (head.get(1) == 0) return head.fine();
+  plane.bits = least_bits + static_cast<unsigned>(head.get(2));
+  plane.lanes = 1u << head.get(3);
+  const std::uint64_t words = head.get_size();
+  if (!head.fine() || plane.lanes > most_lanes || words > n) return false;
+  plane.size = 4 * std::size_t{plane.lanes} + 2 * static_cast<std::size_t>(words);
+  return true;
+}
+
+bool decode_plane(const Plane& plane, const std::uint8_t* body, std::uint8_t* out,
+                  std::size_t length, Level level) {
+  if (plane.lanes == 0) {
+    std::memcpy(out, body, length);
+    return true;
+  }
+  std::uint32_t states[most_lanes];
+  std::memcpy(states, body, 4 * plane.lanes);
+  const auto low = [](std::uint32_t state) { return state < lowest_state; };
+  if (std::any_of(states, states + plane.lanes, low)) return false;
+  Frequencies frequencies;
+  to_frequencies(plane.weights, plane.bits, frequencies);
+  const std::size_t words = (plane.size - 4 * plane.lanes) / 2;
+  return rans_decode(body + 4 * plane.lanes, words, states, plane.lanes, frequencies, plane.bits,
+                     out, length, level);
+}
+
+// ---- Writing
+
+class Writer {
+ public:
+  explicit Writer(std::vector<std::uint8_t>& out) : out_(out) {}
+
+  void put(std::uint64_t value, unsigned bits) {  // up to 32
+    word_ |= value << used_;
+    for (used_ += bits; used_ >= 8; used_ -= 8) {
+      out_.push_back(static_cast<std::uint8_t>(word_));
+      word_ >>= 8;
+    }
+  }
+
+  void put_size(std::uint64_t value) {
+    const auto bits = static_cast<unsigned>(std::bit_width(value));
+    put(bits, 6);
+    put(value & 0xffffffff, std::min(bits, 32u));
+    if (bits > 32) put(value >> 32, bits - 32);
+  }
+
+  void put_gamma(std::uint32_t value) {
+    const auto rest = static_cast<unsigned>(std::bit_width(value)) - 1;
+    put(std::uint64_t{1} << rest, rest + 1);
+    put(value - (1u << rest), rest);
+  }
+
+  void put_levels(const std::uint8_t* levels) {
+    int last = 0;
+    for (std::size_t at = 0; at < symbols; ++at) {
+      if (last == 0) {
+        const auto* next = std::find_if(levels + at, levels + symbols, [](auto v) { return v != 0; });
+        const auto run = static_cast<std::size_t>(next - (levels + at));
+        put_gamma(static_cast<std::uint32_t>(run + 1));
+        at += run;
+        if (at == symbols) return;
+        put(levels[at] - 1u, std::bit_width(most_level - 1));
+      } else {
+        const int step = levels[at] - last;
+        put_gamma(static_cast<std::uint32_t>(2 * (step < 0 ? -step : step) - (step > 0) + 1));
+      }
+      last = levels[at];
+    }
+  }
+
+  void put_weights(const Weights& weights) {
+    std::uint8_t levels[symbols];
+    for (std::size_t s = 0; s < symbols; ++s) levels[s] = static_cast<std::uint8_t>(std::bit_width(weights[s]));
+    put_levels(levels);
+    for (std::size_t s = 0; s < symbols; ++s) {
+      if (levels[s] <= 1) continue;
+      const unsigned below = levels[s] - 1u, kept = std::min(below, kept_bits);
+      put(weights[s] >> (below - kept) & ((1u << kept) - 1), kept);
+    }
+  }
+
+  void end() {
+    if (used_ > 0) out_.push_back(static_cast<std::uint8_t>(word_));
+    word_ = used_ = 0;
+  }
+
+ private:
+  std::vector<std::uint8_t>& out_;
+  std::uint64_t word_ = 0;
+  unsigned used_ = 0;
+};
+
+// Bits that a plane takes, about.
+std::uint64_t estimate(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2) {
+  Histogram counts;
+  histogram(plane, n, counts);
+  std::int64_t entropy = 0;
+  std::uint64_t table = 0;
+  for (const std::uint64_t count : counts) {
+    table += count > 0 ? symbol_bits : 0;
+    entropy += static_cast<std::int64_t>(count) * (log2[n] - log2[count]);
+  }
+  return std::min<std::uint64_t>(8 * n, table + static_cast<std::uint64_t>(entropy >> fraction));
+}
+
+// The form in which samples of the data take the fewest bits; among equals the first.
+std::size_t choose_form(const std::uint8_t* data, std::size_t n, const std::int64_t* log2) {
+  const std::size_t length = n / 8 * 8, step = std::max(sample_bytes, length / samples / 8 * 8);
+  auto sample = buffer(sample_bytes * samples), planes = buffer(sample_bytes * samples);
+  std::size_t size = 0, taken = 0;
+  for (std::size_t at = 0; at < n && taken < samples; at += step, ++taken) {
+    const std::size_t part = std::min(sample_bytes, n - at);
+    std::memcpy(sample.get() + size, data + at, part);
+    size += part;
+  }
+  if (n > sample_bytes) size = size / 8 * 8;
+  std::size_t best = 0;
+  std::uint64_t least = ~std::uint64_t{0};
+  for (std::size_t form = 0; form < std::size(forms); ++form) {
+    const auto [width, turned] = forms[form];
+    if (n % width != 0) continue;
+    const std::size_t each = size / width;
+    split_planes(sample.get(), each, width, turned, planes.get());
+    std::uint64_t cost = 0;
+    for (unsigned p = 0; p < width; ++p) cost += estimate(planes.get() + p * each, each, log2);
+    if (cost < least) {
+      least = cost;
+      best = form;
+    }
+  }
+  return best;
+}
+
+// Counts relative to the largest, in four significant bits; 1 at least where one is.
+void to_weights(const Histogram& counts, Weights& weights) {
+  const std::uint64_t most = *std::max_element(counts, counts + symbols);
+  for (std::size_t s = 0; s < symbols; ++s) {
+    const std::uint64_t scaled = (counts[s] * heaviest + most / 2) / most;
+    const std::uint64_t weight = std::max<std::uint64_t>(scaled, counts[s] > 0);
+    const int drop = std::max(static_cast<int>(std::bit_width(weight)) - 1 - static_cast<int>(kept_bits), 0);
+    const std::uint64_t half = (std::uint64_t{1} << drop) >> 1;
+    weights[s] = static_cast<std::uint32_t>((weight + half) >> drop << drop);
+  }
+}
+
+struct Precision {
+  unsigned bits;
+  std::uint64_t cost;
+};
+
+Precision choose_precision(const Histogram& counts, const Weights& weights, const std::int64_t* log2) {
+  constexpr unsigned choices = most_bits - least_bits + 1;
+  std::uint64_t costs[choices];
+  for (unsigned i = 0; i < choices; ++i) {
+    const unsigned bits = least_bits + i;
+    Frequencies frequencies;
+    to_frequencies(weights, bits, frequencies);
+    std::int64_t sum = 0;
+    for (std::size_t s = 0; s < symbols; ++s) {
+      const std::int64_t each = (std::int64_t{bits} << fraction) - log2[frequencies[s]];
+      sum += static_cast<std::int64_t>(counts[s]) * each;
+    }
+    costs[i] = static_cast<std::uint64_t>(sum >> fraction);
+  }
+  const std::uint64_t least = *std::min_element(costs, costs + choices), limit = least + least / worth;
+  const auto* chosen = std::find_if(costs, costs + choices, [&](auto cost) { return cost <= limit; });
+  return {least_bits + static_cast<unsigned>(chosen - costs), *chosen};
+}
+
+void append(std::vector<std::uint8_t>& out, const void* from, std::size_t n) {
+  const auto* bytes = static_cast<const std::uint8_t*>(from);
+  out.insert(out.end(), bytes, bytes + n);
+}
+
+// How the plane is coded goes into the head, its states and words, or its bytes, into the body.
+bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, Writer& head,
+                  Weights& weights, std::vector<std::uint8_t>& body) {
+  Histogram counts;
+  histogram(plane, n, counts);
+  to_weights(counts, weights);
+  const auto [bits, cost] = choose_precision(counts, weights, log2);
+  unsigned lanes = 1;
+  while (2 * lanes <= std::min<std::uint64_t>(most_lanes, cost / 8 / per_lane)) lanes *= 2;
+  const auto occurring = symbols - static_cast<std::size_t>(std::count(weights, weights + symbols, 0u));
+  if (symbol_bits * occurring + cost + 32 * lanes >= 8 * n) {
+    head.put(0, 1);
+    append(body, plane, n);
+    return false;
+  }
+  Frequencies frequencies;
+  to_frequencies(weights, bits, frequencies);
+  std::uint32_t states[most_lanes];
+  const auto words = std::make_unique_for_overwrite<std::uint16_t[]>(n);
+  const auto start = static_cast<std::size_t>(
+      rans_encode(plane, n, frequencies, bits, lanes, states, words.get()));
+  head.put(1, 1);
+  head.put(bits - least_bits, 2);
+  head.put(static_cast<unsigned>(std::bit_width(lanes)) - 1, 3);
+  head.put_size(n - start);
+  append(body, states, 4 * lanes);
+  append(body, words.get() + start, 2 * (n - start));
+  return true;
+}
+
+}  // namespace
+
+bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,
+               Level level) {
+  Reader head(payload, n);
+  if (head.get_size() != count || count == 0) return false;
+  const auto form = head.get(3);
+  if (!head.fine() || form >= std::size(forms) || count % forms[form].width != 0) return false;
+  const auto [width, turned] = forms[form];
+  const std::size_t length = count / width;
+  Plane planes[8];
+  std::size_t stored = 0;
+  for (unsigned p = 0; p < width; ++p) {
+    if (!read_plane(head, length, n, planes[p])) return false;
+    stored += planes[p].size;
+  }
+  if (stored > n) return false;
+  for (unsigned p = 0; p < width; ++p) {
+    if (planes[p].lanes > 0) head.get_weights(planes[p].weights);
+    if (!head.fine()) return false;
+  }
+  std::size_t at = 0;
+  if (!head.end(at) || at + stored != n) return false;
+  const Buffer apart = width == 1 ? nullptr : buffer(count);
+  std::uint8_t* into = width == 1 ? out : apart.get();
+  for (unsigned p = 0; p < width; ++p) {
+    if (!decode_plane(planes[p], payload + at, into + p * length, length, level)) return false;
+    at += planes[p].size;
+  }
+  if (width > 1) join_planes(into, length, width, turned, out);
+  return true;
+}
+
+std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t n,
+                                     const std::int64_t* log2, bool single) {
+  const std::size_t form = single ? 0 : choose_form(data, n, log2);
+  const auto [width, turned] = forms[form];
+  const std::size_t length = n / width;
+  const Buffer apart = width == 1 ? nullptr : buffer(n);
+  if (width > 1) split_planes(data, length, width, turned, apart.get());
+  const std::uint8_t* from = width == 1 ? data : apart.get();
+  std::vector<std::uint8_t> payload, body;
+  Writer head(payload);
+  head.put_size(n);
+  head.put(form, 3);
+  Weights weights[8];
+  bool coded[8];
+  for (unsigned p = 0; p < width; ++p) {
+    coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], body);
+  }
+  for (unsigned p = 0; p < width; ++p) {
+    if (coded[p]) head.put_weights(weights[p]);
+  }
+  head.end();
+  payload.insert(payload.end(), body.begin(), body.end());
+  return payload;
+}
+
+}  // namespace tersor

@@ -10,6 +10,8 @@ from tersor.errors import EngineError, InputError
 from tersor.measure import Timing
 from tersor.verify import Verdict
 
+NODE_BY_NODE = {"torch", "torch_compiled"}  # run quantized files in floats, slowly
+
 
 @dataclass
 class Entry:
@@ -122,13 +124,12 @@ def entries(
 ) -> Iterator[Entry]:
     """Every program at every place where it can be of use.
 
-    PyTorch runs the nodes of a quantized file one by one, in floats: there it is only tried
-    as float.
+    What runs the nodes of a quantized file one by one tries it only as float.
     """
     for program in programs:
         for engine, precision in where:
             as_stored = program.name != ORIGINAL and program.expand is None
-            if as_stored and engine in {"torch", "torch_compiled"}:
+            if as_stored and engine in NODE_BY_NODE:
                 continue
             yield Entry(program, engine, precision, threads)
 

@@ -79,7 +79,7 @@ def search(
         candidate: One with a search.
         maker: Applies its steps.
         judge: On the validation samples.
-        runner: Puts a network on an engine.
+        runner: Puts a network on an engine, see `Fastest`.
         on_progress: Called with the fraction done.
 
     Raises:

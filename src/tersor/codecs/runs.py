@@ -1,4 +1,4 @@
-"""Runs of zeros: how far it is from one byte that is not zero to the next, and what stands there.
+"""Runs of zeros: how far it is from one byte that is not zero to the next, and these bytes.
 
 Payload (numbers as in `kernels/tables.py`; nothing for no bytes)
     size     number of bytes
@@ -34,7 +34,7 @@ class Runs:
     def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
-        >>> Runs().encode(b"\\0" * 1000 + b"a").hex()
+        >>> Runs().encode(bytes(1000) + b"a").hex()
         '4afa038383010301ffffffeb410061'
         """
         if not data:

@@ -18,12 +18,12 @@ from pathlib import Path
 from tersor.choosing.contest import Outcome, Terms, hold
 from tersor.choosing.entry import places
 from tersor.choosing.judge import Judge, few_of
+from tersor.choosing.looking import Fastest
 from tersor.choosing.making import Maker
 from tersor.choosing.mixing import Search, search
 from tersor.choosing.program import ORIGINAL, Program, Run, forms
 from tersor.data.samples import Samples
 from tersor.data.split import Split
-from tersor.engines import find
 from tersor.errors import DataError, TersorError
 from tersor.export.onnx import to_onnx
 from tersor.machine import default_threads
@@ -83,7 +83,8 @@ class Work:
             judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
         with self._phase("compress") as told:
             maker = Maker(original.network, parts.calibration)
-            made = self._make(maker, judge, _runner(original.engine, threads), told)
+            runner = Fastest(places(self.options.engines), terms.feeds, threads)
+            made = self._make(maker, judge, runner, told)
         with self._phase("judge and race") as told:
             own = Program(ORIGINAL, original.onnx, original.onnx)
             programs = self._programs(original, made, judge)
@@ -204,11 +205,6 @@ class Work:
         candidates = tuple(found.get(c.name, c) for c in self.recipe.candidates)
         recipe = replace(self.recipe, candidates=candidates)
         return recipe.resolved(winner.program.name, pin)
-
-
-def _runner(engine: str, threads: int) -> Runner:
-    """Puts networks on an engine, in float32 where they are float."""
-    return lambda network: find(engine).prepare(to_onnx(network), threads=threads).run
 
 
 def _part(told: Callable[[float], None], index: int, count: int, done: float) -> None:

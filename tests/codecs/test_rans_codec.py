@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tersor.codecs import rans
 from tersor.codecs.codec import Part
-from tersor.codecs.rans import FORMS, Rans
+from tersor.codecs.rans import Rans
 from tersor.errors import FormatError
-from tersor.kernels import as_bytes, choose
+from tersor.kernels import as_bytes, choose, rans_payload
+from tersor.kernels.rans_payload import FORMS
 from tersor.kernels.tables import BitWriter
 
 
@@ -82,7 +82,7 @@ def test_bytes_come_within_half_a_percent_of_their_entropy(spread):
 def test_floats_are_coded_by_planes(kind, share):
     """A bell has 2.4 bits of exponent where 8 (5) are stored; the rest is noise."""
     values = np.random.default_rng(0).normal(0, 0.02, 2**15).astype(kind)
-    assert FORMS[rans._form(as_bytes(values.tobytes()))][0] == values.itemsize
+    assert FORMS[rans_payload._form(as_bytes(values.tobytes()))][0] == values.itemsize
     assert len(Rans().encode(values.tobytes())) < share * values.nbytes
 
 
@@ -105,13 +105,13 @@ KINDS = ["u1", "i2", "f2", "i4", "f4", "f8"]
 
 def assert_as_the_twin(data):
     payload = Rans().encode(data)
-    assert payload == rans._encode(as_bytes(data))
+    assert payload == rans_payload._encode(as_bytes(data), single=False)
     target = bytearray(len(data))
-    rans._decode(payload, memoryview(target))
+    rans_payload._decode(payload, memoryview(target))
     assert target == data
     assert Rans().decode(payload, len(data)) == data
     single = Rans().encode(data, [Part(len(data), 8, (len(data),))])
-    assert single == rans._encode(as_bytes(data), single=True)
+    assert single == rans_payload._encode(as_bytes(data), single=True)
 
 
 @needs_native
@@ -150,7 +150,7 @@ def test_damaged_payloads_are_refused_where_the_twin_refuses_them(data, at, flip
     payload = bytes(payload[: len(payload) - cut])
     wanted, found = bytearray(len(data)), bytearray(len(data))
     try:
-        rans._decode(payload, memoryview(wanted))
+        rans_payload._decode(payload, memoryview(wanted))
     except FormatError:
         wanted = None
     fine = choose.module().rans_read(as_bytes(payload), as_bytes(found), choose.level())
@@ -165,13 +165,13 @@ weights = hnp.arrays(np.int64, 256, elements=st.sampled_from([0, 0, 1, 2, 7, 500
 @given(given_weights=weights, bits=st.integers(12, 15))
 def test_frequencies_sum_up_whatever_the_table_says(given_weights, bits):
     given_weights[3] = max(1, given_weights[3])
-    found = rans._frequencies(given_weights, bits)
+    found = rans_payload._frequencies(given_weights, bits)
     assert int(found.sum()) == 2**bits
     assert ((found > 0) == (given_weights > 0)).all()
 
 
 def test_logarithms_are_at_most_two_units_too_small():
-    table = rans._log2()
+    table = rans_payload._log2()
     assert table[[1, 2, 4, 2**15]].tolist() == [0, 1 << 16, 2 << 16, 15 << 16]
     missing = np.log2(np.arange(1, 2**16 + 1)) * 2**16 - table[1:]
     assert missing.min() > -1e-6

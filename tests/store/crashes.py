@@ -123,11 +123,8 @@ def main() -> None:
     what, folder, seed, count = sys.argv[1:]
     path = Path(folder) / "m.tsr"
     save_model(path, MODELS[0], {})
-    found = {"kill": kill, "full": full, "mix": mix}[what](
-        path,
-        random.Random(int(seed)),
-        int(count),  # noqa: S311 - which moments is no secret
-    )
+    rng = random.Random(int(seed))  # noqa: S311 - which moments is no secret
+    found = {"kill": kill, "full": full, "mix": mix}[what](path, rng, int(count))
     sys.stdout.write(json.dumps(found))
 
 

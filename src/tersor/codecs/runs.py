@@ -7,8 +7,8 @@ Payload (numbers as in `kernels/tables.py`; nothing for no bytes)
     size     number of bytes that are not zero
     size     bytes of the coded gaps
     zeros up to a whole byte
-    gaps     a payload of `rans`
-    bytes    a payload of `rans`
+    gaps     a payload of `kernels/rans_payload.py`
+    bytes    a payload of `kernels/rans_payload.py`
 
 Where nearly all is zero this takes fewer symbols than coding each byte.
 
@@ -21,8 +21,8 @@ from typing import ClassVar
 
 import tersor.kernels as kernels
 from tersor.codecs.codec import Part
-from tersor.codecs.rans import Rans
 from tersor.errors import FormatError
+from tersor.kernels import rans_payload
 from tersor.kernels.tables import BitReader, BitWriter
 
 
@@ -40,11 +40,11 @@ class Runs:
         if not data:
             return b""
         gaps, values = kernels.find_gaps(kernels.as_bytes(data))
-        coded = Rans().encode(gaps.tobytes())
+        coded = rans_payload.encode(gaps.tobytes(), single=True)
         head = BitWriter()
         for size in (len(data), gaps.size, values.size, len(coded)):
             head.put_size(size)
-        return head.to_bytes() + coded + Rans().encode(values.tobytes())
+        return head.to_bytes() + coded + rans_payload.encode(values.tobytes(), single=True)
 
     def decode(self, payload: bytes, count: int) -> bytes:
         """See `Codec.decode`."""
@@ -63,8 +63,8 @@ class Runs:
             problem = f"{n_gaps} gaps and {n_values} values for {len(target)} bytes"
             raise FormatError(problem, offset=0)
         start = head.end()
-        gaps = Rans().decode(payload[start : start + coded], n_gaps)
-        values = Rans().decode(payload[start + coded :], n_values)
+        gaps = rans_payload.decode(payload[start : start + coded], n_gaps)
+        values = rans_payload.decode(payload[start + coded :], n_values)
         kernels.fill_gaps(
             kernels.as_bytes(gaps), kernels.as_bytes(values), kernels.as_bytes(target)
         )

@@ -1,4 +1,4 @@
-// Whole payloads of the codec rans: forms, tables, planes. Definition: ../../codecs/rans.py, whose
+// Whole payloads of the codec rans: forms, tables, planes. Definition: ../rans_payload.py, whose
 // functions these follow one by one; what a payload must not hold is refused in the same places.
 
 #include <algorithm>

@@ -1,0 +1,308 @@
+"""Payloads of static interleaved range ANS, over bytes or the byte planes of wider elements.
+
+Model
+    Each plane has one table. The count of a symbol, relative to the largest, is held in four
+    significant bits: a weight w in 1 .. 245760. Frequencies follow from the weights, so that
+    a table cannot lie about its sum T = 2^bits. With W the sum of all weights, the m symbols
+    of w T < 2 W have frequency 1; the others, of weights C summed up to V, share U = T - m:
+    symbol i has floor(C[i + 1] U / V) - floor(C[i] U / V). That is 1 at least, because
+    w U / V >= (2 W / T) (T - 255) / W > 1, and there are others, because T > 2 * 256.
+
+Payload (numbers as in `kernels/tables.py`; nothing for no bytes)
+    size     number of bytes
+    3 bits   form: an index into FORMS, width of an element and whether it is turned by a bit
+    per plane, the highest byte of the elements first:
+      1 bit    0: the plane stands as it is; the next three, and its table, are left out
+      2 bits   bits of the frequencies, less 12
+      3 bits   log2 of the number of lanes, at most 6
+      size     number of words
+    per plane
+      table    levels 0 .. 18: bits of each weight; then, for each weight of b > 1 bits, the
+               min(b - 1, 3) bits below its highest, of which the others are zero
+    zeros up to a whole byte
+    per plane: its bytes; or a state of 32 bits a lane, then words of 16 bits
+
+States and words are those of `kernels.reference.rans_encode`: a damaged payload ends in wrong
+states or with words left over or missing; the container's checksum finds the rest.
+
+Native kernels write and read whole payloads. The private functions here define both, bit by
+bit, and say what is wrong with a payload that was refused.
+
+Source: Duda, "Asymmetric numeral systems", arXiv:1311.2540; Giesen, "Interleaved entropy
+coders", arXiv:1402.3392.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+import tersor.kernels as kernels
+from tersor.errors import FormatError
+from tersor.kernels import choose
+from tersor.kernels.reference import LEAST_BITS, LOWEST, MOST_BITS, MOST_LANES, Bytes, Counts
+from tersor.kernels.tables import BitReader, BitWriter
+
+FORMS = ((1, False), (2, False), (2, True), (4, False), (4, True), (8, False), (8, True))
+_FORM_BITS = 3
+_LEVELS = 18  # most bits of a weight
+_KEPT = 3  # bits of a weight below its highest
+_HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
+_FRACTION = 16  # bits behind the point of a logarithm
+_SAMPLE, _SAMPLES = 2**13, 8  # bytes of a sample, and how many of them choose the form
+_PER_LANE = 1024  # bytes of words for which a lane, which costs about three bytes, is worth it
+_SYMBOL_BITS = 5  # that a symbol takes in a table, about
+_WORTH = 1000  # the part of the size that more bits, which are slower, must save
+
+Weights = NDArray[np.int64]
+
+
+def encode(data: bytes, *, single: bool = False) -> bytes:
+    """The payload of some bytes.
+
+    Args:
+        data: The bytes.
+        single: Whether elements are known to be single bytes; else a form is chosen.
+    """
+    if not data:
+        return b""
+    given, native = kernels.as_bytes(data), choose.module()
+    if native is not None:
+        return bytes(native.rans_write(given, _log2(), single))
+    return _encode(given, single=single)
+
+
+def decode(payload: bytes, count: int) -> bytearray:
+    """Exactly `count` bytes; errors as `decode_into`."""
+    _check_count(payload, count)
+    target = bytearray(count)
+    decode_into(payload, memoryview(target))
+    return target
+
+
+def decode_into(payload: bytes, target: memoryview) -> None:
+    """Decode a whole payload into what it fills.
+
+    Raises:
+        FormatError: `encode` writes no such payload for so many bytes.
+    """
+    native = choose.module()
+    if native is not None:
+        given, out = kernels.as_bytes(payload), kernels.as_bytes(target)
+        if native.rans_read(given, out, choose.level()):
+            return
+    _decode(payload, target)
+
+
+def _encode(given: Bytes, *, single: bool) -> bytes:
+    """The payload of one byte or more; in the first form if they are known to be `single`."""
+    form = 0 if single else _form(given)
+    width, turned = FORMS[form]
+    head = BitWriter()
+    head.put_size(given.size)
+    head.put(form, _FORM_BITS)
+    planes = kernels.split_planes(given, width, rotate=turned)
+    coded = [_encode_plane(plane, head) for plane in planes]
+    for weights, _ in coded:
+        _put_weights(weights, head)
+    return b"".join([head.to_bytes(), *(body for _, body in coded)])
+
+
+def _decode(payload: bytes, target: memoryview) -> None:
+    """Decode, or say what is wrong."""
+    head = _check_count(payload, len(target))
+    if head is None:
+        return
+    width, turned = _read_form(head, len(target))
+    length = len(target) // width
+    coded = [_read_plane(head, length) for _ in range(width)]
+    stored = sum(plane.size for plane in coded)
+    if stored > len(payload):  # before tables are read in vain
+        raise FormatError(f"planes of {stored} bytes", offset=len(payload))
+    tables = [_read_weights(head) if plane.lanes else None for plane in coded]
+    at = head.end()
+    if at + stored != len(payload):
+        problem = f"planes end at byte {at + stored} of {len(payload)}"
+        raise FormatError(problem, offset=min(at + stored, len(payload)))
+    given, out = kernels.as_bytes(payload), kernels.as_bytes(target)
+    planes = out.reshape(1, -1) if width == 1 else np.empty((width, length), np.uint8)
+    for plane, table, into in zip(coded, tables, planes, strict=True):
+        body, at = given[at : at + plane.size], at + plane.size
+        if table is None:
+            into[:] = body
+        else:
+            _decode_plane(plane, table, body, into)
+    if width > 1:
+        kernels.join_planes(planes, out, rotate=turned)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plane:
+    """How a plane is coded: see the module's text; no lanes: as it is."""
+
+    bits: int
+    lanes: int
+    size: int
+
+
+def _check_count(payload: bytes, count: int) -> BitReader | None:
+    """The reader behind the number of bytes, which must be `count`; None for nothing."""
+    if not payload and count == 0:
+        return None
+    head = BitReader(payload)
+    found = head.get_size()
+    if found != count or count == 0:
+        raise FormatError(f"payload of {found} bytes where {count} belong", offset=0)
+    return head
+
+
+def _read_form(head: BitReader, count: int) -> tuple[int, bool]:
+    form = head.get(_FORM_BITS)
+    if form >= len(FORMS) or count % FORMS[form][0]:
+        raise FormatError(f"form {form} for {count} bytes", offset=0)
+    return FORMS[form]
+
+
+def _read_plane(head: BitReader, length: int) -> _Plane:
+    """How a plane of that many symbols is coded."""
+    if not head.get(1):
+        return _Plane(0, 0, length)
+    bits, lanes = LEAST_BITS + head.get(2), 1 << head.get(3)
+    if lanes > MOST_LANES:
+        raise FormatError(f"{lanes} lanes", offset=0)
+    return _Plane(bits, lanes, 4 * lanes + 2 * head.get_size())
+
+
+def _decode_plane(plane: _Plane, weights: Weights, body: Bytes, target: Bytes) -> None:
+    """Write the symbols of a body of states and words."""
+    states = body[: 4 * plane.lanes].copy().view("<u4").astype(np.uint32)
+    if (states < LOWEST).any():
+        raise FormatError(f"state {states.min()} out of range", offset=0)
+    words = body[4 * plane.lanes :]
+    frequencies = _frequencies(weights, plane.bits)
+    kernels.rans_decode(words, states, frequencies, plane.bits, target)
+
+
+def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]:
+    """Write how a plane is coded into the head; return its weights, if any, and its body."""
+    counts = kernels.histogram(plane)
+    weights = _weights(counts)
+    bits, cost = _precision(counts, weights)
+    lanes = 1
+    while 2 * lanes <= min(MOST_LANES, cost // 8 // _PER_LANE):
+        lanes *= 2
+    table = _SYMBOL_BITS * int(np.count_nonzero(weights))
+    if table + cost + 32 * lanes >= 8 * plane.size:
+        head.put(0, 1)
+        return None, plane.tobytes()
+    states, words = kernels.rans_encode(plane, _frequencies(weights, bits), bits, lanes)
+    head.put(1, 1)
+    head.put(bits - LEAST_BITS, 2)
+    head.put(lanes.bit_length() - 1, 3)
+    head.put_size(words.size)
+    return weights, states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+
+
+def _put_weights(weights: Weights | None, head: BitWriter) -> None:
+    if weights is None:
+        return
+    given = weights.tolist()
+    levels = [weight.bit_length() for weight in given]
+    head.put_levels(levels, _LEVELS)
+    for weight, level in zip(given, levels, strict=True):
+        if level > 1:
+            kept = min(level - 1, _KEPT)
+            head.put(weight >> (level - 1 - kept) & ((1 << kept) - 1), kept)
+
+
+def _read_weights(head: BitReader) -> Weights:
+    levels = head.get_levels(_LEVELS)
+    if not any(levels):
+        raise FormatError("table without symbols", offset=0)
+    kept = [min(max(level - 1, 0), _KEPT) for level in levels]
+    level, lower = np.array(levels, np.int64), np.array(head.get_each(kept), np.int64)
+    weights: Weights = (1 << np.array(kept) | lower) << np.maximum(level - 1 - kept, 0)
+    return np.where(level > 0, weights, 0)
+
+
+def _form(data: Bytes) -> int:
+    """The form in which samples of the data take the fewest bits; among equals the first."""
+    length = data.size // 8 * 8
+    step = max(_SAMPLE, length // _SAMPLES // 8 * 8)
+    starts = range(0, data.size, step)[:_SAMPLES]
+    sample = np.concatenate([data[at : at + _SAMPLE] for at in starts])
+    sample = sample if data.size <= _SAMPLE else sample[: sample.size // 8 * 8]
+    costs = []
+    for width, turned in FORMS:
+        if data.size % width:
+            continue
+        planes = kernels.split_planes(sample, width, rotate=turned)
+        costs.append((sum(map(_cost, planes)), FORMS.index((width, turned))))
+    return min(costs)[1]
+
+
+def _cost(plane: Bytes) -> int:
+    """Bits that a plane takes, about."""
+    counts, log2 = kernels.histogram(plane).astype(np.int64), _log2()
+    table = _SYMBOL_BITS * int(np.count_nonzero(counts))
+    entropy = int((counts * (log2[plane.size] - log2[counts])).sum()) >> _FRACTION
+    return min(8 * plane.size, table + entropy)
+
+
+def _weights(counts: Counts) -> Weights:
+    """Counts relative to the largest, in four significant bits; 1 at least where one is."""
+    given = counts.astype(np.int64)
+    most = int(given.max())
+    weights = np.maximum((given * _HEAVIEST + most // 2) // most, given > 0)
+    length = np.zeros_like(weights)
+    for bit in range(_LEVELS):
+        length += weights >> bit > 0
+    drop = np.maximum(length - 1 - _KEPT, 0)
+    half = (1 << drop) >> 1
+    rounded: Weights = (weights + half) >> drop << drop
+    return rounded
+
+
+def _frequencies(weights: Weights, bits: int) -> NDArray[np.uint32]:
+    """Frequencies that sum to 2^bits: see the module's text."""
+    total, whole = 1 << bits, int(weights.sum())
+    rare = (weights > 0) & (weights * total < 2 * whole)
+    others = np.cumsum(np.where(rare, 0, weights))
+    upper = others * (total - np.count_nonzero(rare)) // others[-1]
+    found: NDArray[np.uint32] = (np.diff(upper, prepend=0) + rare).astype(np.uint32)
+    return found
+
+
+def _precision(counts: Counts, weights: Weights) -> tuple[int, int]:
+    """Bits of the frequencies, and bits that all symbols then take.
+
+    The least that costs no more than a thousandth above the best: short tables are fast.
+    """
+    given, costs = counts.astype(np.int64), []
+    for bits in range(LEAST_BITS, MOST_BITS + 1):
+        each = (bits << _FRACTION) - _log2()[_frequencies(weights, bits)]
+        costs.append(int((given * each).sum()) >> _FRACTION)
+    limit = min(costs) + min(costs) // _WORTH
+    chosen = next(i for i, cost in enumerate(costs) if cost <= limit)
+    return LEAST_BITS + chosen, costs[chosen]
+
+
+@cache
+def _log2() -> NDArray[np.int64]:
+    """log2 of 0 .. 2^16 in units of 2^-16, by squaring: whole numbers are the same anywhere.
+
+    Of 0, which does not occur, 0. The rest is at most two units too small.
+    """
+    numbers = np.arange(_SAMPLE * _SAMPLES + 1, dtype=np.uint64)
+    length = np.zeros(numbers.size, np.int64)
+    for bit in range(1, _FRACTION + 1):
+        length += numbers >> np.uint64(bit) > 0
+    mantissa = numbers << (31 - length).astype(np.uint64)
+    result = length
+    for _ in range(_FRACTION):
+        mantissa = mantissa * mantissa >> np.uint64(31)
+        carry = mantissa >> np.uint64(32)
+        mantissa >>= carry
+        result = result * 2 + carry.astype(np.int64)
+    return result

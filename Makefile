@@ -37,6 +37,8 @@ format: setup
 
 fuzz: setup
 	$(BIN)/python -m tests.fuzz --minutes 10
+	$(BIN)/python -m tests.fuzz.guided codecs -max_total_time=300
+	$(BIN)/python -m tests.fuzz.guided tsr -max_total_time=300
 
 $(CHECKED)/.installed: $(STAMP) $(NATIVE)  # the package, its kernels checked at every step
 	rm -rf $(CHECKED)
@@ -51,8 +53,8 @@ sanitize: $(CHECKED)/.installed
 		$(BIN)/python -m pytest --override-ini=pythonpath=$(CHECKED) -q \
 		tests/kernels/test_kernels.py tests/kernels/test_adaptive_kernels.py \
 		tests/kernels/test_integers.py tests/kernels/test_tables.py \
-		tests/codecs/test_rans_codec.py \
-		tests/codecs/test_huffman_codec.py tests/codecs/test_runs_codec.py tests/codecs/test_context_codec.py \
+		tests/codecs/test_rans_codec.py tests/codecs/test_runs_codec.py \
+		tests/codecs/test_huffman_codec.py tests/codecs/test_context_codec.py \
 		tests/codecs/test_mixing_codec.py
 
 bench: setup models

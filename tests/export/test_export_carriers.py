@@ -143,6 +143,28 @@ def test_codes_of_one_grid_are_concatenated(run_onnx):
     assert sorted(ops(to_onnx(read(data)))) == sorted(ops(data))
 
 
+def test_codes_that_others_read_too_move_floats_without_roundings(run_onnx):
+    graph, root = fx.Graph(), nn.Module()
+    root.first, root.pooled = ActivationQuantizer(*GRID), ActivationQuantizer(*GRID)
+    root.second = ActivationQuantizer(*GRID)
+    x = graph.call_module("first", (graph.placeholder("x"),))
+    pooled = graph.call_function(aten.max_pool2d.default, (x, [2, 2]))
+    pooled = graph.call_module("pooled", (pooled,))
+    whole = graph.call_function(aten.cat.default, ([pooled, pooled], 1))
+    read = graph.call_function(aten.neg.default, (pooled,))
+    graph.output((graph.call_module("second", (whole,)), read))
+    ends = [Port("y", (3, 8, 2, 2), "float32"), Port("z", (3, 4, 2, 2), "float32")]
+    ports = (Port("x", (3, 4, 4, 4), "float32"),)
+    data = to_onnx(Network(fx.GraphModule(root, graph), ports, tuple(ends)))
+    bare = strip_activation_rounding(data)
+    assert sorted(ops(bare)) == ["Concat", "MaxPool", "Neg"]
+    given = {"x": np.random.default_rng(0).standard_normal((3, 4, 4, 4)).astype(np.float32)}
+    wanted = given["x"].reshape(3, 4, 2, 2, 2, 2).max(axis=(3, 5))
+    found = run_onnx(bare, given)
+    np.testing.assert_array_equal(found["y"], np.concatenate([wanted, wanted], axis=1))
+    np.testing.assert_array_equal(found["z"], -wanted)
+
+
 def test_floats_of_two_grids_are_concatenated(run_onnx):
     network = joined(other=(0.5, 9))
     data = to_onnx(network)

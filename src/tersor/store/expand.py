@@ -109,6 +109,7 @@ def _move_floats(
     for node in graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
+    place = {name: i for i, node in enumerate(graph.node) for name in node.output}
     nodes: list[NodeProto] = []
     gone: set[int] = set()
     for node in reversed(graph.node):
@@ -118,11 +119,16 @@ def _move_floats(
         if len(ends) != 1 or moved in published or not _carries(node, ends[0], constants):
             continue
         for index, source in enumerate(_moved_by(node)):
-            real = f"{moved}.real{index or ''}"
-            first = helper.make_node("DequantizeLinear", [source, *ends[0].input[1:]], [real])
-            readers[source] = [r for r in readers[source] if r is not node] + [first]
-            node.input[index] = real
-            nodes.append(first)
+            others = [reader for reader in readers[source] if reader is not node]
+            first = next((r for r in others if _is_real(r, source, ends[0], constants)), None)
+            if first is None or place[first.output[0]] > place[moved]:
+                grid, real = ends[0].input[1:], f"{moved}.real{index or ''}"
+                first = helper.make_node("DequantizeLinear", [source, *grid], [real])
+                others.append(first)
+                nodes.append(first)
+                place[real] = place[moved]
+            readers[source] = others
+            node.input[index] = first.output[0]
         node.output[0] = ends[0].output[0]
         if node.op_type == "Pad":
             del node.input[2:]
@@ -130,6 +136,15 @@ def _move_floats(
     kept = [node for node in reversed(nodes) if id(node) not in gone]
     del graph.node[:]
     graph.node.extend(kept)
+
+
+def _is_real(
+    node: NodeProto, codes: str, end: NodeProto, constants: dict[str, TensorProto]
+) -> bool:
+    """Whether the node gives what the codes stand for on the grid of `end`."""
+    if not _is(node, "DequantizeLinear") or node.input[0] != codes:
+        return False
+    return _same_parameters(node, end, constants)
 
 
 def _moved_by(node: NodeProto) -> list[str]:

@@ -32,9 +32,7 @@ _FINALISTS = 3
 _HOPELESS = 8.0  # times slower than the fastest
 _SLOW_S = 0.02  # a run below that costs no time worth saving
 _NEAR = 1.3  # rivals slower than this times the fastest are not judged
-EQUAL = (
-    1.03  # times the fastest: which of them is the faster, another day would tell otherwise
-)
+EQUAL = 1.03  # times the fastest: a clock hardly tells such runs apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +101,7 @@ def hold(
     finalists = _finalists(others, judge, terms.pin)
     told(0.6)
     heads = _heads(own)
-    _race([*heads, *(f for f in finalists if f.twin is None)], terms, _LAST_ROUNDS, 1.0)
+    _race(_finals(own, heads, finalists), terms, _LAST_ROUNDS, 1.0)
     for entry in others:
         entry.adopt()
     told(0.9)
@@ -155,6 +153,14 @@ def _heads(own: Sequence[Entry]) -> list[Entry]:
     in_order = sorted((e for e in own if e.timing), key=lambda e: e.median_ms)
     heads = [e for e in in_order if e.precision == "f32"][:2]
     return heads if in_order[0] in heads else [*heads, in_order[0]]
+
+
+def _finals(
+    own: Sequence[Entry], heads: Sequence[Entry], finalists: Sequence[Entry]
+) -> list[Entry]:
+    """Who races again: the heads, and each finalist or the entry that runs in its stead."""
+    running = {id(f if f.twin is None else f.twin) for f in [*heads, *finalists]}
+    return [entry for entry in [*own, *finalists] if id(entry) in running]
 
 
 def _order(entry: Entry) -> tuple[float, int]:
@@ -234,7 +240,7 @@ def _winner(
     able = [*finalists, *same_work, best]
     fastest = min(able, key=lambda e: e.median_ms)
     equal = sorted((e for e in able if _is_as_fast(e, fastest)), key=_file_first)
-    return next(e for e in equal if e in finalists or e is best or _admit(e, judge))
+    return next(e for e in equal if e is best or _admit(e, judge))
 
 
 def _file_first(entry: Entry) -> tuple[int, float]:

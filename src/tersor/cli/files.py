@@ -109,7 +109,8 @@ def _answer(done: object, source: str, output: str) -> Answer:
             f"{units.bytes_text(done.original_bytes)} original, "
             f"{units.bytes_text(done.stored_bytes)} packed ({units.ratio_text(ratio)})"
         )
-        say(console, f"Wrote {output}: {sizes}, {len(done.tensors)} tensors.")
+        tensors = units.tensors_text(len(done.tensors))
+        say(console, f"Wrote {output}: {sizes}, {tensors}.")
         more = len(done.files) - 1
         if more:
             say(console, f"With {more} file{'s' * (more > 1)} of external data.")

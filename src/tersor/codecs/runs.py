@@ -23,7 +23,7 @@ import tersor.kernels as kernels
 from tersor.codecs.codec import Part
 from tersor.errors import FormatError
 from tersor.kernels import rans_payload
-from tersor.kernels.tables import BitReader, BitWriter
+from tersor.kernels.tables import BitWriter, sized
 
 
 class Runs:
@@ -48,14 +48,14 @@ class Runs:
 
     def decode(self, payload: bytes, count: int) -> bytes:
         """See `Codec.decode`."""
-        _check(payload, count)
+        sized(payload, count)
         target = bytearray(count)
         self.decode_into(payload, memoryview(target))
         return bytes(target)
 
     def decode_into(self, payload: bytes, target: memoryview) -> None:
         """See `Codec.decode_into`."""
-        head = _check(payload, len(target))
+        head = sized(payload, len(target))
         if head is None:
             return
         n_gaps, n_values, coded = (head.get_size() for _ in range(3))
@@ -68,17 +68,6 @@ class Runs:
         kernels.fill_gaps(
             kernels.as_bytes(gaps), kernels.as_bytes(values), kernels.as_bytes(target)
         )
-
-
-def _check(payload: bytes, count: int) -> BitReader | None:
-    """The reader behind the number of bytes, which must be `count`; None for nothing."""
-    if not payload and count == 0:
-        return None
-    head = BitReader(payload)
-    found = head.get_size()
-    if found != count or count == 0:
-        raise FormatError(f"payload of {found} bytes where {count} belong", offset=0)
-    return head
 
 
 CODEC = Runs

@@ -42,7 +42,7 @@ import tersor.kernels as kernels
 from tersor.errors import FormatError
 from tersor.kernels import choose
 from tersor.kernels.reference import LEAST_BITS, LOWEST, MOST_BITS, MOST_LANES, Bytes, Counts
-from tersor.kernels.tables import BitReader, BitWriter
+from tersor.kernels.tables import BitReader, BitWriter, sized
 
 FORMS = ((1, False), (2, False), (2, True), (4, False), (4, True), (8, False), (8, True))
 _FORM_BITS = 3
@@ -75,7 +75,7 @@ def encode(data: bytes, *, single: bool = False) -> bytes:
 
 def decode(payload: bytes, count: int) -> bytearray:
     """Exactly `count` bytes; errors as `decode_into`."""
-    _check_count(payload, count)
+    sized(payload, count)
     target = bytearray(count)
     decode_into(payload, memoryview(target))
     return target
@@ -111,7 +111,7 @@ def _encode(given: Bytes, *, single: bool) -> bytes:
 
 def _decode(payload: bytes, target: memoryview) -> None:
     """Decode, or say what is wrong."""
-    head = _check_count(payload, len(target))
+    head = sized(payload, len(target))
     if head is None:
         return
     width, turned = _read_form(head, len(target))
@@ -144,17 +144,6 @@ class _Plane:
     bits: int
     lanes: int
     size: int
-
-
-def _check_count(payload: bytes, count: int) -> BitReader | None:
-    """The reader behind the number of bytes, which must be `count`; None for nothing."""
-    if not payload and count == 0:
-        return None
-    head = BitReader(payload)
-    found = head.get_size()
-    if found != count or count == 0:
-        raise FormatError(f"payload of {found} bytes where {count} belong", offset=0)
-    return head
 
 
 def _read_form(head: BitReader, count: int) -> tuple[int, bool]:

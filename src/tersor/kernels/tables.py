@@ -179,3 +179,18 @@ class BitReader:
         if self.get(-self._at % 8):
             raise FormatError("bits set where none belong", offset=self._at // 8)
         return self._at // 8
+
+
+def sized(payload: bytes, count: int) -> BitReader | None:
+    """The reader behind the number of bytes that a payload begins with; None for nothing.
+
+    Raises:
+        FormatError: The number is not `count`.
+    """
+    if not payload and count == 0:
+        return None
+    head = BitReader(payload)
+    found = head.get_size()
+    if found != count or count == 0:
+        raise FormatError(f"payload of {found} bytes where {count} belong", offset=0)
+    return head

@@ -51,7 +51,7 @@ def _parts(found: Listing, screen: Screen) -> Iterable[RenderableType]:
     yield rows.done()
     total = units.bytes_text(found["file_bytes"])
     yield screen.text("")
-    yield screen.text((f"{total} in {len(found['tensors'])} tensors.", "bold"))
+    yield screen.text((f"{total} in {units.tensors_text(len(found['tensors']))}.", "bold"))
     yield screen.text((_MEANING, "dim"))
 
 

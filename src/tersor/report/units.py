@@ -152,6 +152,15 @@ def shape_text(shape: object) -> str:
     return (" x " if named else "x").join(str(size) for size in shape) or "scalar"
 
 
+def tensors_text(count: int) -> str:
+    """How many tensors.
+
+    >>> tensors_text(1), tensors_text(20)
+    ('1 tensor', '20 tensors')
+    """
+    return f"{count} tensor{'s' * (count != 1)}"
+
+
 def kernels_text(kernels: Mapping[str, int]) -> str:
     """How many nodes run in int8; nothing is known where the engine keeps no profile.
 

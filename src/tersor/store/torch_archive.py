@@ -7,6 +7,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/serialization.html
 """
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from tersor.store.skeleton import Buffer, Hole, uniquely_named, with_rest
 from tersor.store.zip_members import Described, members, start_of
 
 _TABLE = "data/weights/model_weights_config.json"
+_GLOBAL = re.compile(r"GLOBAL ([\w.]+)")
 _COUNT = 8  # bytes in front of a storage
 _HEAD = 64  # bytes that are compared first
 _LONGEST_TABLE = 2**26  # bytes
@@ -108,7 +110,9 @@ def _loaded(path: Path) -> Any:
     try:
         return torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:  # noqa: BLE001 - whatever its reader stumbles over
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        # torch's own text is advice to run what is in the file
+        more = _GLOBAL.search(str(error))
+        reason = f"asks for {more[1]}" if more else "damaged, or no file of torch.save"
         problem = f"cannot be read as tensors and plain values ({reason})"
         raise FileError(path, problem, "Save a state_dict, by torch.save.") from None
 

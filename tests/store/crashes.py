@@ -108,10 +108,10 @@ def read_on(path: Path) -> int:
 
 def mix(path: Path, rng: random.Random, count: int) -> Counter[str]:
     writer = fork(lambda: save_on(path, rng.randrange(2)))
-    before = path.stat().st_ino
+    before = path.stat().st_mtime_ns
     readers = [fork(lambda: read_on(path)) for _ in range(count)]
     codes = [code_of(reader) for reader in readers]
-    replaced = path.stat().st_ino != before
+    replaced = path.stat().st_mtime_ns != before  # numbers of inodes come back
     os.kill(writer, signal.SIGKILL)
     code_of(writer)
     if any(codes):

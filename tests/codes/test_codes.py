@@ -7,6 +7,7 @@ import torch
 from tersor import codes
 from tersor.codes.affine import Affine
 from tersor.codes.code import Code, OnnxForm
+from tersor.codes.masked import Masked
 from tersor.errors import InputError
 from tersor.testing import code_suite
 
@@ -40,6 +41,9 @@ class Dense(Code):
 
     def decode(self):
         return self.w * 1.0
+
+    def pinned(self):
+        return None
 
     def symbols(self):
         return {"w": np.arange(1, 7)}
@@ -86,6 +90,26 @@ class Rigid(Dense):
         return self.w.detach() + 0 * self.w
 
 
+class Drifting(Dense):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+
+    def decode(self):
+        self.calls += 1
+        return self.w * 1.0
+
+
+class Leaking(Dense):
+    def pinned(self):
+        return torch.tensor([True, *[False] * 5])
+
+
+class Tied(Dense):
+    def __deepcopy__(self, memo):
+        return self
+
+
 class Bloated(Dense):
     def symbols(self):
         return {"w": np.zeros(100, np.float32)}
@@ -111,6 +135,9 @@ OFFENDERS = {
     code_suite.decodes_the_same_twice: Moody,
     code_suite.survives_its_state: Forgetful,
     code_suite.can_be_trained: Rigid,
+    code_suite.trains_only_its_parameters: Drifting,
+    code_suite.keeps_its_zeros: Leaking,
+    code_suite.is_copied_whole: Tied,
     code_suite.stores_small_arrays: Bloated,
     code_suite.engines_see_the_same_weight: Liar,
     code_suite.names_begin_with_the_weight: Stranger,
@@ -122,6 +149,16 @@ OFFENDERS = {
 def test_law_catches_its_offender(law):
     with pytest.raises(AssertionError):
         law(OFFENDERS[law])
+
+
+def masked_integers():
+    weight = torch.randn(8, 4, 3, 3, generator=torch.Generator().manual_seed(0))
+    return Affine.encode(Masked.encode(weight, weight.abs() > 0.7), bits=4, axis=0)
+
+
+@pytest.mark.parametrize("law", code_suite.LAWS, ids=lambda law: law.__name__)
+def test_integers_over_a_mask_keep_the_law(law):
+    law(masked_integers)
 
 
 def test_the_most_negative_integer_stays_what_it_is():

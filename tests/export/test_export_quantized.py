@@ -211,6 +211,9 @@ class Outer(Code):
     def decode(self):
         return self.column * self.row
 
+    def pinned(self):
+        return None
+
     def symbols(self):
         return {"column": self.column.numpy(), "row": self.row.numpy()}
 

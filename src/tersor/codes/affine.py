@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from tersor.arrays.affine import symmetric_scales
-from tersor.codes.code import Code, OnnxForm, OnnxNode
+from tersor.codes.code import Code, OnnxForm, OnnxNode, held, latent_of, pinned_of
 from tersor.errors import InputError
 
 _DTYPES = {8: torch.int8, 16: torch.int16, 32: torch.int32}
@@ -32,18 +32,20 @@ class Affine(Code):
 
     Attributes:
         weight: The latent weight, any shape; float32, or float64 where 32 bits are stored.
+            A code that holds it (a mask, say) may stand in its place.
         scale: float32, of shape () for one scale, or (C,) along `axis`.
         zero_point: int32, of the shape of `scale`.
         bits: Width of a stored integer: 2 to 8, 16 or 32. Fewer than 8 are stored as int8.
         axis: The dimension of `weight` that has a scale per index; None for one scale.
     """
 
+    weight: nn.Parameter | Code
     scale: torch.Tensor
     zero_point: torch.Tensor
 
     def __init__(
         self,
-        weight: torch.Tensor,
+        weight: torch.Tensor | Code,
         scale: torch.Tensor,
         zero_point: torch.Tensor | None = None,
         *,
@@ -53,11 +55,10 @@ class Affine(Code):
         super().__init__()
         if bits not in {2, 3, 4, 5, 6, 7, 8, 16, 32}:
             raise InputError("bits", got=bits, allowed="2 to 8, 16 or 32")
-        wanted = () if axis is None else (weight.shape[axis],)
+        wanted = () if axis is None else (latent_of(weight).shape[axis],)
         if tuple(scale.shape) != wanted:
             raise InputError("scale", got=tuple(scale.shape), allowed=f"of shape {wanted}")
-        latent = weight.detach().to(torch.float64 if bits == 32 else torch.float32)
-        self.weight = nn.Parameter(latent.clone())
+        self.weight = held(weight, torch.float64 if bits == 32 else torch.float32)
         if zero_point is None:
             zero_point = torch.zeros_like(scale, dtype=torch.int32)
         self.bits, self.axis = bits, axis
@@ -66,11 +67,13 @@ class Affine(Code):
         self.symmetric = not bool(zero_point.any())
 
     @classmethod
-    def encode(cls, weight: torch.Tensor, *, bits: int = 8, axis: int | None = None) -> Self:
+    def encode(
+        cls, weight: torch.Tensor | Code, *, bits: int = 8, axis: int | None = None
+    ) -> Self:
         """Hold `weight` symmetrically, with the smallest scales that clamp nothing."""
-        dense = weight.detach().cpu().numpy()
-        scale = torch.from_numpy(np.asarray(symmetric_scales(dense, bits=bits, axis=axis)))
-        return cls(weight, scale.to(weight.device), bits=bits, axis=axis)
+        dense = latent_of(weight).detach()
+        scale = np.asarray(symmetric_scales(dense.cpu().numpy(), bits=bits, axis=axis))
+        return cls(weight, torch.from_numpy(scale).to(dense.device), bits=bits, axis=axis)
 
     @classmethod
     def from_codes(
@@ -98,6 +101,11 @@ class Affine(Code):
         return code
 
     @property
+    def latent(self) -> torch.Tensor:
+        """The latent weight, whatever holds it."""
+        return latent_of(self.weight)
+
+    @property
     def low(self) -> int:
         """The smallest code: symmetric ranges leave the most negative integer out."""
         return -(1 << (self.bits - 1)) + (1 if self.symmetric and self.bits < 32 else 0)
@@ -109,18 +117,24 @@ class Affine(Code):
 
     def decode(self) -> torch.Tensor:
         """The dense weight, float32, of the shape of `weight`."""
-        scale, zero = self._views()
-        steps = self.weight / scale + zero
+        latent = self.latent
+        scale, zero = self._views(latent.ndim)
+        steps = latent / scale + zero
         rounded = steps + (steps.round() - steps).detach()
         codes = (rounded.clamp(self.low, self.high) - zero).to(torch.float32)
         return codes * scale.to(torch.float32)
 
     def codes(self) -> torch.Tensor:
         """The stored integers, int8, int16 or int32, of the shape of `weight`."""
-        scale, zero = self._views()
         with torch.no_grad():
-            rounded = (self.weight / scale + zero).round().clamp(self.low, self.high)
+            latent = self.latent
+            scale, zero = self._views(latent.ndim)
+            rounded = (latent / scale + zero).round().clamp(self.low, self.high)
             return rounded.to(_DTYPES[max(self.bits, 8)])
+
+    def pinned(self) -> torch.Tensor | None:
+        """See `Code.pinned`."""
+        return pinned_of(self.weight)
 
     def symbols(self) -> dict[str, NDArray[np.generic]]:
         """See `Code.symbols`: `codes`, `scale`, and `zero_point` where it is not 0."""
@@ -149,13 +163,14 @@ class Affine(Code):
 
     def describe(self) -> str:
         """As in "int8 per channel"."""
-        return f"int{self.bits} per {'tensor' if self.axis is None else 'channel'}"
+        grain = "tensor" if self.axis is None else "channel"
+        inner = f", {self.weight.describe()}" if isinstance(self.weight, Code) else ""
+        return f"int{self.bits} per {grain}{inner}"
 
-    def _views(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def _views(self, ndim: int) -> tuple[torch.Tensor, torch.Tensor]:
         scale, zero = self.scale, self.zero_point
         if self.bits == 32:
             scale = scale.double()
-        ndim = self.weight.ndim
         return _along(scale, ndim, self.axis), _along(zero.to(scale.dtype), ndim, self.axis)
 
 

@@ -9,6 +9,7 @@ A module in this folder is a code if it defines two names:
     EXAMPLES   functions without arguments that make one, by names that read aloud
 """
 
+import copy
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 
@@ -51,6 +52,13 @@ class Code(nn.Module, ABC):
         """The dense weight, differentiable with respect to the code's parameters."""
 
     @abstractmethod
+    def pinned(self) -> torch.Tensor | None:
+        """Where the weight stays 0 whatever training does: bool, of its shape.
+
+        None if nowhere.
+        """
+
+    @abstractmethod
     def symbols(self) -> dict[str, NDArray[np.generic]]:
         """What is stored, by name: integer arrays to be coded, small float tables."""
 
@@ -65,3 +73,20 @@ class Code(nn.Module, ABC):
     def forward(self) -> torch.Tensor:
         """See `decode`."""
         return self.decode()
+
+
+def held(weight: torch.Tensor | Code, dtype: torch.dtype) -> nn.Parameter | Code:
+    """A latent weight of one's own: a parameter, or a copy of the code that is to hold it."""
+    if isinstance(weight, Code):
+        return copy.deepcopy(weight)
+    return nn.Parameter(weight.detach().to(dtype, copy=True))
+
+
+def latent_of(weight: torch.Tensor | Code) -> torch.Tensor:
+    """The value of a latent weight, which another code (a mask, say) may hold."""
+    return weight() if isinstance(weight, Code) else weight
+
+
+def pinned_of(weight: torch.Tensor | Code) -> torch.Tensor | None:
+    """See `Code.pinned`; None for a plain tensor."""
+    return weight.pinned() if isinstance(weight, Code) else None

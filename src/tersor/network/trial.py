@@ -86,7 +86,7 @@ def _corrected(network: Network, errors: Mapping[str, torch.Tensor]) -> Network:
             bias = network.tensor(name)
             result.set_tensor(name, (bias.detach().double() + error).to(bias.dtype))
         elif isinstance(code, Affine) and code.bits == 32:
-            bias = code.weight.detach() + error
+            bias = code.latent.detach() + error
             if fits(bias, code.scale):
                 codes[name] = Affine(bias, code.scale, bits=32, axis=code.axis)
     result.set_codes(codes)

@@ -43,6 +43,38 @@ def can_be_trained(make: Make) -> None:
     assert any(g is not None and bool(g.abs().sum() > 0) for g in gradients)
 
 
+def trains_only_its_parameters(make: Make) -> None:
+    """Masks, indices and scales stay as they are; the weight itself moves."""
+    code = make()
+    fixed, before = copy.deepcopy(dict(code.named_buffers())), code().detach()
+    _train(code)
+    for name, buffer in code.named_buffers():
+        assert torch.equal(buffer, fixed[name])
+    assert not torch.equal(code(), before)
+
+
+def keeps_its_zeros(make: Make) -> None:
+    """Where it says that it stays 0, it is 0, trained or not, and has no other gradient."""
+    code = make()
+    zeros = code.pinned()
+    if zeros is None:
+        return
+    assert zeros.dtype == torch.bool
+    assert zeros.shape == code().shape
+    for _ in range(2):
+        assert not bool(code()[zeros].any())
+        _train(code)
+
+
+def is_copied_whole(make: Make) -> None:
+    """A deep copy is trained by itself."""
+    code = make()
+    before, other = code().detach(), copy.deepcopy(code)
+    assert torch.equal(other(), before)
+    _train(other)
+    assert torch.equal(code(), before)
+
+
 def stores_small_arrays(make: Make) -> None:
     """Symbols are numpy arrays; the large ones are integers."""
     code = make()
@@ -67,6 +99,15 @@ def names_begin_with_the_weight(make: Make) -> None:
 
 def describes_itself(make: Make) -> None:
     assert make().describe().strip()
+
+
+def _train(code: Code) -> None:
+    """Three steps towards a weight of -1 everywhere, as hard on what is fixed as can be."""
+    optimizer = torch.optim.SGD(code.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (code() + 1).square().sum().backward()
+        optimizer.step()
 
 
 def run_form(form: OnnxForm) -> np.ndarray:
@@ -98,6 +139,9 @@ LAWS: list[Callable[[Make], None]] = [
     decodes_the_same_twice,
     survives_its_state,
     can_be_trained,
+    trains_only_its_parameters,
+    keeps_its_zeros,
+    is_copied_whole,
     stores_small_arrays,
     engines_see_the_same_weight,
     names_begin_with_the_weight,

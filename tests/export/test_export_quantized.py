@@ -15,6 +15,8 @@ from torch import fx, nn
 
 from tersor.codes.affine import Affine
 from tersor.codes.code import Code, OnnxForm, OnnxNode
+from tersor.codes.codebook import Codebook
+from tersor.codes.masked import Masked
 from tersor.export.onnx import to_onnx
 from tersor.network.network import Network, Port
 from tersor.network.quantizer import ActivationQuantizer
@@ -167,6 +169,26 @@ def test_integers_of_a_matmul_are_stored_transposed(axis, run_onnx):
     x = images(2, 2, 8)
     want = network.network.run({"x": x})["y"]
     np.testing.assert_array_equal(run_onnx(network.data, {"x": x})["y"], want)
+
+
+def test_shared_values_of_a_matmul_are_stored_transposed(run_onnx):
+    code = Codebook(powers(7), codes(5, 8).abs() % 7)
+    network = built(linear, ("n", 2, 8), ("n", 2, 5), weight=code)
+    assert network.ops == ["Cast", "Gather", "MatMul"]
+    np.testing.assert_array_equal(network.arrays["weight.codes"], code.symbols()["codes"].T)
+    x = images(2, 2, 8)
+    want = network.network.run({"x": x})["y"]
+    # sums of 8 products
+    found = run_onnx(network.data, {"x": x})["y"]
+    np.testing.assert_allclose(found, want, rtol=0, atol=8 * 2**-23 * np.abs(want).max())
+
+
+def test_a_masked_weight_is_stored_as_it_is_used():
+    weight = powers(40).reshape(5, 8)
+    code = Masked.encode(weight, weight > weight.median())
+    network = built(linear, ("n", 2, 8), ("n", 2, 5), weight=code)
+    assert network.ops == ["MatMul"]
+    np.testing.assert_array_equal(network.arrays["weight"], code().detach().numpy().T)
 
 
 @pytest.mark.parametrize("rows", [(), (2,)], ids=["gemm", "matmul_and_add"])

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tersor.codes.affine import Affine
+from tersor.codes.codebook import Codebook
 from tersor.errors import ModelError
 from tersor.export.onnx import to_onnx
 from tersor.network.capture import capture
@@ -68,6 +69,20 @@ def test_integers_of_gates_are_stored_in_the_order_of_onnx(axis, run_onnx, asser
     assert_close(run_onnx(data, feeds), network.run(feeds), 64)
     kinds = [n.op_type for n in onnx.load_from_string(data).graph.node]
     assert kinds.count("DequantizeLinear") == 2
+    assert "Split" not in kinds
+    assert_close(read(data).run(feeds), network.run(feeds), 64)
+
+
+def test_shared_values_of_gates_are_stored_in_the_order_of_onnx(run_onnx, assert_close):
+    network = capture(Flat(net(nn.LSTM)), X).copy()
+    for name in ("layer.weight_ih_l0", "layer.weight_hh_l0"):
+        code = Codebook.encode(network.tensor(name), torch.linspace(-1, 1, 9))
+        network.set_code(name, code)
+    data = to_onnx(network)
+    feeds = {network.inputs[0].name: X.numpy()}
+    assert_close(run_onnx(data, feeds), network.run(feeds), 64)
+    kinds = [n.op_type for n in onnx.load_from_string(data).graph.node]
+    assert kinds.count("Gather") == 2
     assert "Split" not in kinds
     assert_close(read(data).run(feeds), network.run(feeds), 64)
 

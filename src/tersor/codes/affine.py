@@ -159,7 +159,7 @@ class Affine(Code):
             raise InputError("zero_point", got=self.bits, allowed="0 where bits exceed 8")
         attributes: dict[str, object] = {} if self.axis is None else {"axis": self.axis}
         node = OnnxNode("DequantizeLinear", tuple(arrays), (name,), attributes)
-        return OnnxForm(arrays, (node,), name)
+        return OnnxForm(arrays, (node,), name, elements=f"{name}.codes")
 
     def describe(self) -> str:
         """As in "int8 per channel"."""

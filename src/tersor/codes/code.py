@@ -37,11 +37,14 @@ class OnnxForm:
         initializers: Arrays by name. Every name starts with the weight's own name.
         nodes: In order of execution; none if an initializer is the dense weight itself.
         output: Name of the value that is the dense weight.
+        elements: Name of the initializer that has one number for each element of the weight,
+            in its shape, so that it can be stored in another order; None if there is none.
     """
 
     initializers: dict[str, NDArray[np.generic]]
     nodes: tuple[OnnxNode, ...]
     output: str
+    elements: str | None = None
 
 
 class Code(nn.Module, ABC):

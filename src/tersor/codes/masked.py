@@ -86,7 +86,8 @@ class Masked(Code):
 
     def to_onnx(self, name: str) -> OnnxForm:
         """The dense floats."""
-        return OnnxForm({name: self.decode().detach().cpu().numpy()}, (), name)
+        dense = self.decode().detach().cpu().numpy()
+        return OnnxForm({name: dense}, (), name, elements=name)
 
     def describe(self) -> str:
         """As in "90 % zeros"."""

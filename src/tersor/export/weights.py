@@ -1,6 +1,7 @@
 """How the weights of a network stand in the file: under their dotted names, each once."""
 
 from collections.abc import Container
+from dataclasses import replace
 
 import numpy as np
 from torch import fx
@@ -79,22 +80,33 @@ class Weights:
 
 
 def _transpose_form(form: OnnxForm) -> OnnxForm:
-    """The form of a transposed matrix: its integers transposed, or a node that does it."""
-    node = form.nodes[0] if len(form.nodes) == 1 else None
-    codes = form.initializers.get(node.inputs[0]) if node else None
-    if node is None or node.op != "DequantizeLinear" or codes is None:
+    """The form of a transposed matrix: its elements transposed, or a node that does it."""
+    if form.elements is None:
         last = f"{form.output}.untransposed"
         renamed = tuple(_rename(n, form.output, last) for n in form.nodes)
         arrays = {last if k == form.output else k: v for k, v in form.initializers.items()}
         flip = OnnxNode("Transpose", (last,), (form.output,), {"perm": [1, 0]})
         return OnnxForm(arrays, (*renamed, flip), form.output)
-    arrays = {**form.initializers, node.inputs[0]: np.ascontiguousarray(codes.T)}
-    attributes = dict(node.attributes)
-    axis = attributes.get("axis", 1)
-    if form.initializers[node.inputs[1]].ndim == 1 and isinstance(axis, int):
-        attributes["axis"] = 1 - axis % 2
-    changed = OnnxNode(node.op, node.inputs, node.outputs, attributes)
-    return OnnxForm(arrays, (changed,), form.output)
+    flipped = np.ascontiguousarray(form.initializers[form.elements].T)
+    nodes = tuple(
+        _along(n, 1 - axis) if (axis := _axis(form, n)) is not None else n for n in form.nodes
+    )
+    return replace(
+        form, initializers={**form.initializers, form.elements: flipped}, nodes=nodes
+    )
+
+
+def _axis(form: OnnxForm, node: OnnxNode) -> int | None:
+    """The axis, 0 or more, along which a node has a scale per index; None if it has none."""
+    axis = node.attributes.get("axis", 1)
+    if node.op != "DequantizeLinear" or not isinstance(axis, int):
+        return None
+    scale, codes = form.initializers[node.inputs[1]], form.initializers[node.inputs[0]]
+    return axis % codes.ndim if scale.ndim == 1 else None
+
+
+def _along(node: OnnxNode, axis: int) -> OnnxNode:
+    return replace(node, attributes={**node.attributes, "axis": axis})
 
 
 def _reordered(array: Array, order: tuple[int, ...]) -> Array:
@@ -104,21 +116,18 @@ def _reordered(array: Array, order: tuple[int, ...]) -> Array:
 
 
 def _gates_form(form: OnnxForm, order: tuple[int, ...]) -> OnnxForm:
-    """The form of gates in another order, with a first dimension of 1, by stored integers."""
-    node = form.nodes[0] if len(form.nodes) == 1 else None
-    codes = form.initializers.get(node.inputs[0]) if node else None
-    if node is None or node.op != "DequantizeLinear" or codes is None:
+    """The form of gates in another order, with a first dimension of 1, by stored elements."""
+    if form.elements is None:
         return _gates_by_nodes(form, order)
-    arrays = {**form.initializers, node.inputs[0]: _reordered(codes, order)[None]}
-    attributes = dict(node.attributes)
-    axis = attributes.get("axis", 1)
-    if form.initializers[node.inputs[1]].ndim == 1 and isinstance(axis, int):
-        attributes["axis"] = axis % codes.ndim + 1
-        if attributes["axis"] == 1:
+    elements = _reordered(form.initializers[form.elements], order)[None]
+    arrays, nodes = {**form.initializers, form.elements: elements}, []
+    for node in form.nodes:
+        axis = _axis(form, node)
+        if axis == 0:
             for name in node.inputs[1:]:
                 arrays[name] = _reordered(form.initializers[name], order)
-    changed = OnnxNode(node.op, node.inputs, node.outputs, attributes)
-    return OnnxForm(arrays, (changed,), form.output)
+        nodes.append(node if axis is None else _along(node, axis + 1))
+    return replace(form, initializers=arrays, nodes=tuple(nodes))
 
 
 def _gates_by_nodes(form: OnnxForm, order: tuple[int, ...]) -> OnnxForm:

@@ -18,6 +18,7 @@ from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_h
 
 from tersor.errors import FormatError, ModelError
 from tersor.store.elements import Array
+from tersor.store.gathered import Tables
 
 _CARRIERS = {  # they move the elements of their first input, or of all
     *("Concat", "Flatten", "MaxPool", "Pad", "Reshape", "Slice"),
@@ -29,32 +30,55 @@ _DOMAINS = ("", "ai.onnx", "com.microsoft")
 def expand_weights(onnx_model: bytes) -> bytes:
     """Replace every DequantizeLinear of initializers by the float initializer that it makes.
 
-    Initializers and value infos that nothing uses any more are removed.
+    So also every Gather of shared values, see `store.gathered`. Initializers, value infos and
+    computations of constants that nothing uses any more are removed.
 
     Args:
         onnx_model: A whole ONNX file.
 
     Raises:
         FormatError: `onnx_model` is no ONNX file.
-        ModelError: Codes, scales and zero points of a weight do not fit each other.
+        ModelError: Codes, scales and zero points of a weight, or indices and a table of
+            shared values, do not fit each other.
     """
     model = _parse(onnx_model)
     graph = model.graph
     constants = _constants(graph)
+    tables = Tables(graph.node, constants)
     published = {output.name for output in graph.output}
     kept = []
     for node in graph.node:
-        inputs = [name for name in node.input if name]
-        if (
-            not _is(node, "DequantizeLinear")
-            or node.output[0] in published
-            or any(name not in constants for name in inputs)
-        ):
+        dense = None
+        if not published.intersection(node.output):
+            dense = _dense(node, constants, tables)
+        if dense is None:
             kept.append(node)
-            continue
-        dense = _dequantize(node, [numpy_helper.to_array(constants[name]) for name in inputs])
-        graph.initializer.append(numpy_helper.from_array(dense, node.output[0]))
-    return _finish(model, kept)
+        else:
+            graph.initializer.append(numpy_helper.from_array(dense, node.output[0]))
+    return _finish(model, _without(tables.computed, kept, published))
+
+
+def _dense(node: NodeProto, constants: dict[str, TensorProto], tables: Tables) -> Array | None:
+    """The weight that a node makes of what is stored; None if it makes none."""
+    if _is(node, "Gather"):
+        return tables.dense(node)
+    inputs = [name for name in node.input if name]
+    if not _is(node, "DequantizeLinear") or any(name not in constants for name in inputs):
+        return None
+    return _dequantize(node, [numpy_helper.to_array(constants[name]) for name in inputs])
+
+
+def _without(
+    computed: set[str], nodes: Sequence[NodeProto], published: set[str]
+) -> list[NodeProto]:
+    """The nodes, less those that compute what nobody reads."""
+    kept: list[NodeProto] = []
+    used = set(published)
+    for node in reversed(nodes):
+        if not computed.issuperset(node.output) or used.intersection(node.output):
+            kept.append(node)
+            used |= _used([node])
+    return kept[::-1]
 
 
 def strip_activation_rounding(onnx_model: bytes) -> bytes:

@@ -223,6 +223,10 @@ def _to(op: Operation, dtype: torch.dtype) -> Value:
     x = op.tensor(0)
     if op.dtype(x) == dtype:
         return x
+    if isinstance(x, Constant) and not (
+        x.tensor.is_floating_point() or dtype.is_floating_point
+    ):
+        return Constant(x.tensor.to(dtype), op.name)
     if isinstance(x, Constant) and x.weight:  # a trained tensor stays one
         x = op.builder.attribute(x)
     return op.call(aten.to.dtype, x, dtype)

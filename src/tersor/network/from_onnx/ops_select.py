@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import fx
 
+from tersor.codes.codebook import MOST_CENTROIDS, Codebook
 from tersor.network.from_onnx.builder import MisfitError
 from tersor.network.from_onnx.operation import Operation
 from tersor.network.from_onnx.values import Constant, Size, Tensor, Value
@@ -65,10 +66,12 @@ def select(op: Operation, x: Tensor, axis: int, positions: list[int]) -> Tensor:
 
 
 def gather(op: Operation) -> Value:
-    """Gather: a negative index counts from the end."""
+    """Gather: a negative index counts from the end. Few numbers for a weight: a Codebook."""
     x, indices = op.tensor(0), op.tensor(1)
     rank = op.rank(x)
     axis = op.axis(0, rank)
+    if isinstance(x, Constant) and isinstance(indices, Constant) and _are_shared(x, indices):
+        return _shared(op, x.tensor, indices.tensor)
     if isinstance(indices, Constant) and indices.tensor.ndim == 0:
         return op.call(aten.select.int, x, axis, int(indices.tensor.item()))
     if isinstance(indices, Constant) and indices.tensor.ndim == 1:
@@ -82,6 +85,30 @@ def gather(op: Operation) -> Value:
     if is_table and op.dtype(x).is_floating_point and _is_weight(x):
         return op.call(aten.embedding.default, x, indices)
     return op.call(aten.index.Tensor, x, [None] * axis + [indices])
+
+
+def _are_shared(table: Constant, indices: Constant) -> bool:
+    """Whether each number stands for several elements of a weight."""
+    numbers = table.tensor
+    return (
+        table.weight
+        and numbers.dtype == torch.float32
+        and numbers.ndim == 1
+        and 0 < numbers.numel() <= min(MOST_CENTROIDS, indices.tensor.numel())
+        and bool(torch.isfinite(numbers).all())
+    )
+
+
+def _shared(op: Operation, table: torch.Tensor, indices: torch.Tensor) -> fx.Node:
+    """A weight of shared values; a number that is 0 stays so."""
+    count = table.numel()
+    low, high = int(indices.min()), int(indices.max())
+    if low < -count or high >= count:
+        raise op.refuse(f"has indices from {low} to {high} into {count} numbers")
+    zeros = torch.nonzero(table == 0).flatten().tolist()
+    positions = torch.where(indices < 0, indices + count, indices)
+    code = Codebook(table, positions, zero=zeros[0] if zeros else None)
+    return op.builder.call_module(op.builder.paths.take(op.name), code)
 
 
 def _is_weight(x: Tensor) -> bool:

@@ -10,24 +10,51 @@ from tersor import methods
 from tersor.errors import InputError
 from tersor.network.network import Note
 from tersor.testing import method_suite
+from tersor.train.during import Part
 
 
 def test_there_are_methods():
     assert {"quantize.static", "quantize.weights"} <= set(methods.names())
 
 
+STEPS = [name for name in methods.names() if not methods.is_during(name)]
+DURING = [name for name in methods.names() if methods.is_during(name)]
+
+
+def example(name):
+    """The example as a step: what happens during training within a short one."""
+    found = methods.find(name).EXAMPLE
+    return method_suite.training(found) if methods.is_during(name) else found
+
+
 @pytest.mark.parametrize("law", method_suite.LAWS, ids=lambda law: law.__name__)
 @pytest.mark.parametrize("name", methods.names())
 def test_example_keeps_the_law(name, law):
+    law(example(name))
+
+
+@pytest.mark.parametrize("law", [method_suite.is_a_frozen_value], ids=lambda law: law.__name__)
+@pytest.mark.parametrize("name", DURING)
+def test_what_happens_during_training_keeps_the_law(name, law):
     law(methods.find(name).EXAMPLE)
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", STEPS)
 def test_identity_changes_nothing(name):
     method_suite.identity_changes_nothing(methods.find(name))
 
 
-@pytest.mark.parametrize("name", methods.names())
+@pytest.mark.parametrize("name", DURING)
+def test_identity_does_not_change_a_training(name):
+    method_suite.identity_leaves_training_as_it_is(methods.find(name))
+
+
+@pytest.mark.parametrize("name", DURING)
+def test_example_changes_a_training(name):
+    method_suite.changes_a_training(methods.find(name).EXAMPLE)
+
+
+@pytest.mark.parametrize("name", STEPS)
 def test_notes_carry_the_name_of_the_method(name):
     notes = method_suite.applied(methods.find(name).EXAMPLE).notes
     assert {note.method for note in notes} == {name}
@@ -108,6 +135,31 @@ OFFENDERS = {
 def test_law_catches_its_offender(law):
     with pytest.raises((AssertionError, RuntimeError)):
         law(OFFENDERS[law])
+
+
+class Inert:
+    """Happens during training, and does nothing."""
+
+    def start(self, run):
+        return Part()
+
+
+class Pruner:
+    def start(self, run):
+        with torch.no_grad():
+            run.network.module.get_parameter("head.weight").zero_()
+        return Part()
+
+
+def test_laws_of_what_happens_during_training_catch_their_offenders():
+    class Module:
+        __name__ = "offender"
+        IDENTITY = Pruner()
+
+    with pytest.raises(AssertionError):
+        method_suite.identity_leaves_training_as_it_is(Module())
+    with pytest.raises(AssertionError):
+        method_suite.changes_a_training(Inert())
 
 
 def test_identity_law_catches_its_offender():

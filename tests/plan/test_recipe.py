@@ -568,3 +568,54 @@ def test_an_unknown_key_lists_all_of_this_recipe():
 def test_a_value_that_cannot_be_set_is_refused(key, text, told):
     with pytest.raises(InputError, match=told):
         with_settings(load_recipe("w8a8"), {key: text})
+
+
+TRAINING = """
+[[step]]
+method = "train.fine_tune"
+epochs = 3
+
+[step.optimizer]
+learning_rate = 0.01
+
+[[step.during]]
+method = "prune.gradual"
+sparsity = 0.9
+"""
+
+
+def test_tables_within_a_step_are_settings_too():
+    recipe = parse_recipe(TRAINING)
+    (step,) = recipe.candidates[0].steps
+    built = step.build()
+    assert built.optimizer.learning_rate == 0.01
+    assert built.during[0].sparsity == 0.9
+    assert parse_recipe(recipe.to_toml()) == recipe
+
+
+def test_a_key_reaches_the_tables_within_a_step():
+    given = {"sparsity": "0.7", "train.fine_tune.optimizer.learning_rate": "0.5"}
+    (step,) = with_settings(parse_recipe(TRAINING), given).candidates[0].steps
+    built = step.build()
+    assert (built.optimizer.learning_rate, built.during[0].sparsity) == (0.5, 0.7)
+    assert built.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[[step]]\nmethod = "prune.gradual"', "must be a step. prune.gradual happens during"),
+        (TRAINING.replace("gradual", "magnitude"), "method must be one of .*prune.gradual"),
+        (
+            TRAINING.replace('method = "prune', 'methot = "prune'),
+            "a table with the key method",
+        ),
+        (TRAINING.replace("learning_rate", "learning"), r"learning_rate \(did you mean that"),
+        (TRAINING.replace("0.9", "1.5"), r"prune.gradual sparsity must be in \[0, 1\)"),
+        ('[[step]]\nmethod = "train.fine_tune"\noptimizer = 3', "must be a table of settings"),
+        ('[[step]]\nmethod = "train.fine_tune"\nduring = 3', "must be a list of tables"),
+    ],
+)
+def test_wrong_tables_within_a_step_are_refused(text, message):
+    with pytest.raises(InputError, match=message):
+        parse_recipe(text)

@@ -54,10 +54,10 @@ def methods(name: str | None) -> Answer:
     With NAME, only that method. A recipe is a list of methods with settings, which
     `tersor compress --set` changes.
     """
-    from tersor.methods import find, names
+    from tersor.methods import names
 
     chosen = [name] if name else names()
-    found = {each: _method(find(each)) for each in chosen}
+    found = {each: _method(each) for each in chosen}
 
     return Answer({"methods": found}, lambda console: _show_methods(found, console))
 
@@ -73,16 +73,22 @@ def _show_methods(found: Mapping[str, Any], console: "Console") -> None:
             default = "required" if setting["required"] else repr(setting["default"])
             row = (setting["name"], default, setting["meaning"])
             table.add_row(*(Text(*cell) for cell in zip(row, ("", "dim", ""), strict=True)))
-        console.print(Text(("\n" if number else "") + name, "bold"))
+        when = "  (during train.fine_tune)" if method["during_training"] else ""
+        title = Text(("\n" if number else "") + name, "bold").append(when, "dim")
+        console.print(title)
         console.print(Padding(Text(method["summary"]), (0, 0, 0, 2)))
         console.print(Padding(table, (0, 0, 0, 4)))
 
 
-def _method(module: Any) -> dict[str, Any]:
-    """One line on a method, and its settings."""
-    meanings = _attributes(module.METHOD.__doc__ or "")
+def _method(name: str) -> dict[str, Any]:
+    """One line on a method, when it is at work, and its settings."""
+    from tersor.methods import class_of, find, is_during
+
+    kind: Any = class_of(name)
+    meanings = _attributes(kind.__doc__ or "")
     return {
-        "summary": _first_sentence(module.__doc__ or ""),
+        "summary": _first_sentence(find(name).__doc__ or ""),
+        "during_training": is_during(name),
         "settings": [
             {
                 "name": each.name,
@@ -90,7 +96,7 @@ def _method(module: Any) -> dict[str, Any]:
                 "required": each.default is MISSING and each.default_factory is MISSING,
                 "meaning": meanings.get(each.name, ""),
             }
-            for each in fields(module.METHOD)
+            for each in fields(kind)
         ],
     }
 

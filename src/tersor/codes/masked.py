@@ -3,8 +3,8 @@
     decode = w where the mask is true, else 0
 
 The latent weight w keeps what it held under the zeros, so that an element can come back,
-and the gradient of a masked element is exactly 0: no optimizer moves what `decode` gives
-there, whatever it does to the latent weight.
+and the gradient of a masked element is exactly 0, unless it is asked to pass straight through:
+no optimizer moves what `decode` gives there, whatever it does to the latent weight.
 
 Other codes take a `Masked` in the place of their own latent weight ("int8 over a mask").
 
@@ -31,6 +31,8 @@ class Masked(Code):
     Attributes:
         weight: The latent weight, any shape, float32; also what lies under the zeros.
         mask: bool, of the shape of `weight`; false where the weight is 0.
+        straight_through: Whether masked elements get the gradient, too, as if they were not
+            masked: whoever lets elements come back while training looks at that.
     """
 
     mask: torch.Tensor
@@ -40,6 +42,7 @@ class Masked(Code):
         self.weight = nn.Parameter(weight.detach().to(torch.float32, copy=True))
         self.register_buffer("mask", torch.ones_like(weight, dtype=torch.bool))
         self.set_mask(mask)
+        self.straight_through = False
 
     @classmethod
     def encode(cls, weight: torch.Tensor, mask: torch.Tensor) -> Self:
@@ -70,7 +73,10 @@ class Masked(Code):
 
     def decode(self) -> torch.Tensor:
         """The dense weight, float32, of the shape of `weight`."""
-        return torch.where(self.mask, self.weight, 0.0)
+        kept = torch.where(self.mask, self.weight, 0.0)
+        if self.straight_through:
+            return self.weight + (kept - self.weight).detach()
+        return kept
 
     def pinned(self) -> torch.Tensor:
         """See `Code.pinned`."""

@@ -1,6 +1,8 @@
 """The methods, found by file name: `quantize/static.py` is the method `quantize.static`.
 
-Nothing is imported before it is asked for, and nothing registers itself.
+A file holds a METHOD, a step of recipes, or what happens DURING a training step, as
+`methods.method` and `train.during` say. Nothing is imported before it is asked for, and
+nothing registers itself.
 """
 
 from importlib import import_module
@@ -18,7 +20,7 @@ def names() -> list[str]:
 
 
 def find(name: str) -> ModuleType:
-    """The module of the method called `name`, with METHOD, EXAMPLE and IDENTITY.
+    """The module of the method called `name`: METHOD or DURING, EXAMPLE and IDENTITY.
 
     Raises:
         InputError: There is no such method; the message lists those that exist.
@@ -26,3 +28,23 @@ def find(name: str) -> ModuleType:
     if name not in names():
         raise InputError("method", got=name, allowed="one of " + ", ".join(names()))
     return import_module(f"{__name__}.{name}")
+
+
+def class_of(name: str) -> type:
+    """The class of the method called `name`, a step's or one that is at work during training.
+
+    Raises:
+        InputError: There is no such method.
+    """
+    module = find(name)
+    found: type = module.DURING if is_during(name) else module.METHOD
+    return found
+
+
+def is_during(name: str) -> bool:
+    """Whether the method of that name happens during training, and is no step.
+
+    Raises:
+        InputError: There is no such method.
+    """
+    return "DURING" in vars(find(name))

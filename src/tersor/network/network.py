@@ -68,6 +68,8 @@ class Note:
         text: How it was changed ("int8 weights, per channel"), or the reason for skipping.
         noise: Error power over signal power of the worst output if this layer alone is
             changed, as the method measured it on samples; None where it did not.
+        curve: Of a training: mean loss and held-out error (None where nothing is held out)
+            of each epoch.
     """
 
     layer: str
@@ -75,6 +77,7 @@ class Note:
     done: bool
     text: str
     noise: float | None = None
+    curve: tuple[tuple[float, float | None], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ class Network:
         notes: What methods did so far, in order.
         sizes: What dimensions that vary were in the example, by name, where that is known:
             the length of token sequences, say. Costs and shapes are told for these.
+        origin: What this network was before its first change, the teacher of trainings; None
+            if nothing was changed.
     """
 
     module: fx.GraphModule
@@ -95,6 +100,7 @@ class Network:
     outputs: tuple[Port, ...]
     notes: tuple[Note, ...] = field(default=())
     sizes: Mapping[str, int] = field(default_factory=dict)
+    origin: "Network | None" = field(default=None, repr=False)
 
     @property
     def graph(self) -> fx.Graph:
@@ -112,7 +118,8 @@ class Network:
         graph = fx.Graph()
         result = graph.graph_copy(self.graph, {})
         graph.output(result)
-        return replace(self, module=fx.GraphModule(self.module, graph))
+        module = fx.GraphModule(self.module, graph)
+        return replace(self, module=module, origin=self.origin or self)
 
     def with_notes(self, *notes: Note) -> "Network":
         """The same network with `notes` added."""

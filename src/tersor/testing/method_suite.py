@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from tersor.methods.method import Method
+from tersor.methods.train.fine_tune import FineTune
+from tersor.network.layers import layers
 from tersor.network.network import Network
 from tersor.testing.networks import convolutional, samples_for
+from tersor.train.during import During
 
 MOST_SETTINGS = 6
 
@@ -91,6 +94,31 @@ def identity_changes_nothing(module: types.ModuleType) -> None:
         pytest.skip(f"{module.__name__} has no setting that changes nothing")
     for name, value in outputs(applied(module.IDENTITY)).items():
         assert np.array_equal(value, outputs(convolutional())[name])
+
+
+def training(*during: During) -> Method:
+    """A short training step with something during it."""
+    return FineTune(epochs=2, batch=4, during=during)
+
+
+def changes_a_training(during: During) -> None:
+    """A law of what happens during training: the result is another than without it."""
+    assert _dense(applied(training(during))) != _dense(applied(training()))
+
+
+def identity_leaves_training_as_it_is(module: types.ModuleType) -> None:
+    """A law of the module: a training with its IDENTITY gives the same weights as without."""
+    if module.IDENTITY is None:
+        pytest.skip(f"{module.__name__} has no setting that changes nothing")
+    found, wanted = applied(training(module.IDENTITY)), applied(training())
+    assert _dense(found) == _dense(wanted)
+
+
+def _dense(network: Network) -> dict[str, bytes]:
+    """The bits of all weights and biases, by name, however they are held."""
+    found = layers(network)
+    names = {name for layer in found for name in (layer.weight, layer.bias) if name}
+    return {name: network.tensor(name).detach().numpy().tobytes() for name in names}
 
 
 LAWS: list[Callable[[Method], None]] = [

@@ -1,0 +1,1 @@
+"""Zeros among the weights."""

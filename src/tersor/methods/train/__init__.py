@@ -1,0 +1,1 @@
+"""Training on, and what happens meanwhile."""

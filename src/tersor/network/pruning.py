@@ -1,0 +1,121 @@
+"""Weights that may lose elements: which ones, and their masks.
+
+What all pruning methods share: layers that can be pruned, codes `Masked` put in their places,
+masks by score within a layer or over all of them, and notes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tersor.arrays.masks import largest, largest_of_all, with_one_each
+from tersor.codes.masked import Masked
+from tersor.errors import ModelError
+from tersor.network.layers import Layer, layers
+from tersor.network.network import Network, Note
+
+Scope = Literal["layer", "global"]
+Scores = NDArray[np.floating]
+
+SMALLEST = 64  # weights of fewer elements are left alone: their biases are as large
+
+
+@dataclass(frozen=True, slots=True)
+class Prunable:
+    """Layers that can be pruned, each with its code, and notes on the others."""
+
+    layers: tuple[Layer, ...]
+    codes: tuple[Masked, ...]
+    notes: tuple[Note, ...]
+
+    def scores(self) -> list[Scores]:
+        """The magnitude of each latent weight."""
+        return [np.abs(code.weight.detach().cpu().numpy()) for code in self.codes]
+
+    def put(self, masks: Sequence[NDArray[np.bool_]]) -> None:
+        """Set all masks."""
+        for code, mask in zip(self.codes, masks, strict=True):
+            code.set_mask(torch.from_numpy(mask).to(code.mask.device))
+
+    def told(self, method: str) -> list[Note]:
+        """What became of each layer, and why others were skipped."""
+        done = [
+            Note(layer.name, method, done=True, text=code.describe())
+            for layer, code in zip(self.layers, self.codes, strict=True)
+        ]
+        return [*done, *self.notes]
+
+
+def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
+    """Put a mask in the place of every weight that can have one.
+
+    A mask that is there already stays as it is; plain weights get one without zeros, but for
+    elements that are 0 already.
+
+    Args:
+        network: A network of one's own.
+        method: Who asks, for the notes.
+        keep: Names of layers that are left alone.
+
+    Raises:
+        ModelError: A name in `keep` is no layer, or nothing can be pruned.
+    """
+    found = layers(network)
+    unknown = sorted(set(keep) - {layer.name for layer in found})
+    if unknown:
+        raise ModelError(unknown[0], "is not a layer", "See `tersor inspect` for names.")
+    chosen, notes = [], []
+    for layer in found:
+        reason = _reason_against(network, layer, keep)
+        if reason:
+            notes.append(Note(layer.name, method, done=False, text=reason))
+        else:
+            chosen.append(layer)
+    if not chosen:
+        raise ModelError("The network", "has no weight to prune", "See `tersor inspect`.")
+    for layer in chosen:
+        if network.code(layer.weight) is None:
+            weight = network.tensor(layer.weight)
+            network.set_code(layer.weight, Masked.encode(weight, weight != 0))
+    codes = [network.code(layer.weight) for layer in chosen]
+    return Prunable(
+        tuple(chosen), tuple(c for c in codes if isinstance(c, Masked)), tuple(notes)
+    )
+
+
+def masks_for(
+    scores: Sequence[Scores], sparsity: float, scope: Scope
+) -> list[NDArray[np.bool_]]:
+    """Masks that keep the largest scores: of each array, or of all; at least one of each.
+
+    Args:
+        scores: One array per weight.
+        sparsity: The fraction that goes, in [0, 1): round(sparsity * n) of n elements.
+        scope: "layer": of each array; "global": of all together.
+    """
+    if scope == "layer":
+        masks = [largest(each, each.size - round(sparsity * each.size)) for each in scores]
+    else:
+        total = sum(each.size for each in scores)
+        masks = largest_of_all(scores, total - round(sparsity * total))
+    return with_one_each(masks, scores)
+
+
+def _reason_against(network: Network, layer: Layer, keep: Sequence[str]) -> str:
+    if not layer.compressible:
+        return layer.reason
+    if layer.name in keep:
+        return "kept as asked"
+    code = network.code(layer.weight)
+    if code is not None and not isinstance(code, Masked):
+        return "its weight is compressed already"
+    weight = network.tensor(layer.weight)
+    if weight.numel() < SMALLEST:
+        return f"fewer than {SMALLEST} weights"
+    if not bool(torch.isfinite(weight).all()):
+        raise ModelError(layer.weight, "holds NaN or infinity", "Repair or exclude it.")
+    return ""

@@ -1,0 +1,335 @@
+"""The fine-tuning loop: every method that trains uses this one.
+
+It knows nothing of codes: their parameters are trained like any others, and what a code
+keeps fixed (zeros, indices) stays fixed, because the code decodes it so. What else happens
+during training is the parts' business: see `train.during`.
+
+A tenth of the samples is held out and tells which epoch was best; the weights before the
+first step count as one. A loss that is not finite ends the training; the best weights are
+kept and the notes say where it was.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import nn
+
+from tersor.codes.code import Code
+from tersor.data.samples import Samples
+from tersor.errors import DataError, ModelError
+from tersor.network.layers import layers
+from tersor.network.modes import set_training
+from tersor.network.network import Network
+from tersor.train import batches, surroundings
+from tersor.train.checkpoint import Checkpoint, key_of
+from tersor.train.during import During, Epoch, Part, Run
+from tersor.train.objective import labels_of, resolve
+from tersor.train.optimizer import Optimizer
+from tersor.train.teacher import Teacher
+
+
+class Settings(Protocol):
+    """What a training has to be told; see `methods.train.fine_tune`."""
+
+    @property
+    def epochs(self) -> int:
+        """How often each sample is seen."""
+
+    @property
+    def batch(self) -> int:
+        """Samples of a step."""
+
+    @property
+    def optimizer(self) -> Optimizer:
+        """How weights are changed."""
+
+    @property
+    def loss(self) -> str:
+        """See `train.objective`."""
+
+    @property
+    def seed(self) -> int:
+        """Of all that is drawn."""
+
+    @property
+    def during(self) -> tuple[During, ...]:
+        """What else happens."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A training that is over.
+
+    Attributes:
+        network: Tensors and codes are its own; behaves as in evaluation.
+        epochs: What each came to, in order.
+        best: Number of the epoch whose weights these are; 0 for those before the first step.
+        first_error: Of the held-out samples before the first step; None without such.
+        loss: Name of what was made small.
+        samples: How many samples an epoch saw.
+        ended: Why it ended early; "" if it did not.
+    """
+
+    network: Network
+    epochs: tuple[Epoch, ...]
+    best: int
+    first_error: float | None
+    loss: str
+    samples: int
+    ended: str
+
+
+def fit(network: Network, samples: Samples, settings: Settings) -> Fitted:
+    """Train a copy of a network.
+
+    Args:
+        network: Stays as it is.
+        samples: To train on, those held out included.
+        settings: How long, and how.
+
+    Raises:
+        DataError: The samples do not fit the loss.
+        ModelError: There is nothing to train.
+    """
+    around = surroundings.current()
+    device = around.place()
+    module = copy.deepcopy(network.module).to(device)
+    own = replace(network, module=module, origin=_teacher_for(network))
+    with torch.random.fork_rng(devices=[] if device.type == "cpu" else [device]):
+        torch.manual_seed(settings.seed)
+        training = _Training(own, samples, settings)
+        saved = None
+        if around.checkpoints is not None:
+            key = key_of(settings, network, samples)
+            saved = Checkpoint(around.checkpoints, key)
+        return training.go(saved, around.tell or (lambda _: None))
+
+
+def trainable(network: Network) -> dict[str, nn.Parameter]:
+    """The parameters of all layers, by name: weights, biases, and what codes have instead.
+
+    Other constants of a graph, such as the means by which it normalizes its inputs, stay.
+    """
+    wanted = {name for layer in layers(network) for name in (layer.weight, layer.bias) if name}
+    found = {}
+    for name, parameter in network.module.named_parameters():
+        owners = {name[:i] for i, letter in enumerate(name) if letter == "."}
+        if parameter.requires_grad and (name in wanted or owners & wanted):
+            found[name] = parameter
+    return found
+
+
+class _Training:
+    """One training, from start to end."""
+
+    def __init__(self, network: Network, samples: Samples, settings: Settings) -> None:
+        self._samples, self._settings = samples, settings
+        self._rows, self._held = batches.parts(len(samples), settings.seed)
+        self._size = network.fixed_batch or min(settings.batch, len(self._rows))
+        per_epoch = len(self._rows) // self._size
+        if per_epoch == 0:
+            problem = f"are {len(self._rows)}, fewer than the {self._size} of a batch"
+            raise DataError("Samples to train on", problem, "Give more samples.")
+        epochs = settings.epochs
+        self._run = Run(network, per_epoch * epochs, epochs, settings.seed)
+        has_labels = samples.labels is not None
+        self._objective = resolve(settings.loss, network, has_labels=has_labels)
+        self._parts: list[Part] = [during.start(self._run) for during in settings.during]
+        self._teacher = self._teacher_of(network)
+        parameters = trainable(network)
+        if not parameters:
+            raise ModelError("The network", "has nothing to train", "See `tersor inspect`.")
+        self._optimizer = settings.optimizer.build(parameters.values())
+        self._parameters = list(parameters.values())
+        self._rates = settings.optimizer.rates(self._optimizer, self._run.steps)
+        self._trainee = set_training(network, training=True)
+        self._history: list[Epoch] = []
+        self._best: tuple[float, int, dict[str, torch.Tensor]] | None = None
+        self._first: float | None = None
+
+    def _teacher_of(self, network: Network) -> Teacher | None:
+        origin = network.origin
+        if origin is None or not self._objective.asks_teacher:
+            return None
+        module = copy.deepcopy(origin.module).to(network.device)
+        same = all(type(part).inputs is Part.inputs for part in self._parts)
+        return Teacher(replace(origin, module=module), len(self._samples), keep=same)
+
+    def go(self, saved: Checkpoint | None, tell: Callable[[float], None]) -> Fitted:
+        """Train, and put the best weights in place."""
+        run, begun = self._run, 0
+        if saved is not None:
+            begun = self._resume(saved)
+        if not begun:
+            self._first = self._error()
+            self._keep_if_best(0, self._first)
+        for number in range(begun + 1, run.epochs + 1):
+            loss = self._epoch(number, tell)
+            if loss is None:
+                break
+            epoch = Epoch(number, loss, self._error())
+            self._history.append(epoch)
+            self._keep_if_best(number, epoch.error)
+            for part in self._parts:
+                part.after_epoch(epoch)
+            if saved is not None:
+                saved.save(self._state())
+            if run.ended:
+                break
+        best = self._restore()
+        for part in self._parts:
+            part.finish()
+        if saved is not None:
+            saved.remove()
+        return Fitted(
+            network=set_training(run.network, training=False),
+            epochs=tuple(self._history),
+            best=best,
+            first_error=self._first,
+            loss=self._objective.name,
+            samples=len(self._rows) // self._size * self._size,
+            ended=run.ended,
+        )
+
+    def _epoch(self, number: int, tell: Callable[[float], None]) -> float | None:
+        """Mean loss of an epoch; None if a loss was not finite."""
+        run, total, count = self._run, 0.0, 0
+        torch.manual_seed(_mixed(run.seed, number))
+        self._trainee.module.train()
+        order = batches.shuffled(self._rows, self._size, seed=run.seed, epoch=number)
+        for rows in order:
+            loss = self._step(rows)
+            if not math.isfinite(loss):
+                run.ended = f"the loss was {loss} in step {run.step + 1}, epoch {number}"
+                return None
+            run.step += 1
+            self._rates.step()
+            for part in self._parts:
+                part.after_step()
+            total, count = total + loss, count + 1
+            tell(run.progress)
+        return total / count
+
+    def _step(self, rows: batches.Rows) -> float:
+        """Change the weights by one batch; the loss, before which nothing was changed."""
+        tensors, labels, teacher = self._given(rows)
+        with self._products():
+            outputs = self._trainee.module(*tensors)
+        loss = self._objective.loss(_floats(outputs), labels, teacher)
+        for part in self._parts:
+            penalty = part.penalty()
+            if penalty is not None:
+                loss = loss + penalty
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            return value
+        self._optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        for part in self._parts:
+            part.before_step()
+        if self._settings.optimizer.clip:
+            nn.utils.clip_grad_norm_(self._parameters, self._settings.optimizer.clip)
+        self._optimizer.step()
+        return value
+
+    def _given(self, rows: batches.Rows) -> tuple[list[torch.Tensor], Any, Any]:
+        """Inputs, labels and the teacher's outputs of a batch."""
+        network = self._run.network
+        batch = batches.pick(self._samples, rows)
+        tensors = network.tensors(batch.inputs)
+        if self._trainee.module.training:
+            for part in self._parts:
+                tensors = part.inputs(tensors)
+        teacher = None if self._teacher is None else self._teacher.outputs(rows, tensors)
+        return tensors, labels_of(batch.labels, network.device), teacher
+
+    def _products(self) -> torch.autocast:
+        around = surroundings.current()
+        kind = self._run.network.device.type
+        return torch.autocast(kind, torch.bfloat16, enabled=around.in_bf16())
+
+    def _error(self) -> float | None:
+        """Of the held-out samples, as in evaluation."""
+        network, total, count = self._run.network, 0.0, 0
+        self._trainee.module.eval()
+        whole = network.fixed_batch is not None
+        for rows in batches.in_order(self._held, self._size, whole=whole):
+            tensors, labels, teacher = self._given(rows)
+            with torch.no_grad(), self._products():
+                outputs = network.module(*tensors)
+            error = self._objective.error(_floats(outputs), labels, teacher)
+            total, count = total + float(error) * len(rows), count + len(rows)
+        return total / count if count else None
+
+    def _keep_if_best(self, number: int, error: float | None) -> None:
+        """Keep a copy of the weights; without held-out samples the newest are the best."""
+        if not all(part.settled for part in self._parts):
+            return
+        value = -math.inf if error is None else error
+        if math.isnan(value) or (self._best is not None and value > self._best[0]):
+            return
+        state = self._run.network.module.state_dict()
+        self._best = value, number, {name: tensor.clone() for name, tensor in state.items()}
+
+    def _restore(self) -> int:
+        """Put the best weights in place; number of their epoch."""
+        if self._best is None:
+            return len(self._history)
+        _, number, state = self._best
+        self._run.network.module.load_state_dict(state)
+        return number
+
+    def _state(self) -> dict[str, Any]:
+        value, number, best = self._best if self._best is not None else (0.0, -1, {})
+        return {
+            "step": self._run.step,
+            "ended": self._run.ended,
+            "first": self._first,
+            "history": [[e.number, e.loss, e.error] for e in self._history],
+            "network": self._run.network.module.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "rates": self._rates.state_dict(),
+            "best": {"error": value, "number": number, "state": best},
+            "parts": [part.state() for part in self._parts],
+        }
+
+    def _resume(self, saved: Checkpoint) -> int:
+        """Go on from the file, if there is one; how many epochs are behind."""
+        state = saved.load()
+        if state is None:
+            return 0
+        run = self._run
+        run.step, run.ended, self._first = state["step"], state["ended"], state["first"]
+        self._history = [Epoch(*each) for each in state["history"]]
+        run.network.module.load_state_dict(state["network"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._rates.load_state_dict(state["rates"])
+        best = state["best"]
+        if best["number"] >= 0:
+            self._best = best["error"], best["number"], best["state"]
+        for part, known in zip(self._parts, state["parts"], strict=True):
+            part.load(known)
+        return run.epochs if run.ended else len(self._history)
+
+
+def _teacher_for(network: Network) -> Network | None:
+    """What it was before its first change; itself, if no weight is held by a code."""
+    if network.origin is None and any(isinstance(m, Code) for m in network.module.modules()):
+        return None
+    return network.origin or network
+
+
+def _floats(outputs: Any) -> tuple[torch.Tensor, ...]:
+    """Outputs of products in bf16 as float32 again."""
+    kinds = (torch.bfloat16, torch.float16)
+    return tuple(each.float() if each.dtype in kinds else each for each in outputs)
+
+
+def _mixed(seed: int, epoch: int) -> int:
+    """A seed for what is drawn in an epoch."""
+    return int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])

@@ -120,7 +120,7 @@ def encode_of(reader, name):
 def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
     for name, wanted in [
         ("reference", ["raw", "zstd"]),
-        ("portable", ["raw", "context", "huffman", "rans", "runs", "zstd"]),
+        ("portable", ["raw", "context", "huffman", "rans", "runs", "sparse", "zstd"]),
     ]:
         made = choose.Choice(name, "a test asks for it", choose.LEVELS)
         monkeypatch.setattr(layout, "choice", lambda made=made: made)
@@ -130,6 +130,16 @@ def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
         wanted = wanted if name == "reference" else ["raw", "rans"]
         assert [one.codec.name for one in layout.candidates("fast")] == wanted
     assert [one.codec.name for one in layout.candidates("rans")] == ["rans"]
+
+
+def test_pruned_floats_are_coded_as_places_and_values():
+    rng = np.random.default_rng(0)
+    floats = np.where(rng.random(2**14) < 0.1, rng.normal(size=2**14), 0).astype(np.float32)
+    tensors = {"pruned": floats, "integers": (20 * floats).astype(np.int8)}
+    reader = Reader(encode(tensors, {}))
+    assert reader.info("pruned").codec == "sparse"
+    assert reader.info("integers").codec != "sparse"
+    assert same(reader.tensor("pruned"), floats)
 
 
 def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_does_not(monkeypatch):

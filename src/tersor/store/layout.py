@@ -23,10 +23,18 @@ from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, to_bytes
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
-_BY_KERNELS = {"context", "huffman", "mixing", "rans", "runs"}  # numpy: a minute for a second
+_BY_KERNELS = {
+    "context",
+    "huffman",
+    "mixing",
+    "rans",
+    "runs",
+    "sparse",
+}  # numpy: a minute for a second
 _FAST = {"raw", "rans"}  # encode and decode at hundreds of megabytes a second
 _BEST = {"mixing"}  # only where time does not count
 _INTEGERS = {"mixing"}  # tried on elements of at most eight bits
+_WIDE = {"sparse"}  # tried on others
 _QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
 _SEVERAL = ("fast", "auto", "best")
 _MOST_THREADS = 8  # each holds a block of 8 MiB and what came of it
@@ -191,8 +199,9 @@ def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:
     """The shortest payload; among equals that of the first coder."""
     data = piece.data
     fit = [coder.codec for coder in coders if len(data) <= coder.most]
-    if len(fit) > 1 and any(part.bits > 8 for part in piece.parts):
-        fit = [codec for codec in fit if codec.name not in _INTEGERS]
+    if len(fit) > 1:
+        others = _INTEGERS if any(part.bits > 8 for part in piece.parts) else _WIDE
+        fit = [codec for codec in fit if codec.name not in others]
     payloads = [(codec.name, codec.encode(data, piece.parts)) for codec in fit]
     name, payload = min(payloads, key=lambda pair: len(pair[1]))
     return Coded(Block(name, len(data), len(payload), zlib.crc32(data)), payload)

@@ -84,6 +84,30 @@ def test_given_validation_and_test_samples_stay_whole():
     assert split(few, validation=counted(7)).calibration is few
 
 
+@given(st.integers(32, 40_000))
+def test_where_something_is_trained_all_others_train(n):
+    parts = split(Samples({"x": np.zeros(n)}, np.arange(n)), train=True)
+    assert len(parts.validation) == min(5000, n // 5)
+    both = np.concatenate([parts.training.labels, parts.validation.labels])
+    assert sorted(both.tolist()) == list(range(n))
+    assert len(parts.calibration) == min(CALIBRATION_LIMIT, len(parts.training))
+    assert set(parts.calibration.labels) <= set(parts.training.labels)
+
+
+def test_where_others_validate_all_samples_train():
+    parts = split(counted(100), validation=counted(50), test=counted(20), train=True)
+    assert (len(parts.training), len(parts.validation), len(parts.test)) == (100, 50, 20)
+    assert parts.how.startswith(
+        "100 samples train and 50 separate ones validate, 100 of those"
+    )
+
+
+def test_few_samples_train_and_validate():
+    parts = split(counted(31), train=True)
+    assert len(parts.training) == len(parts.validation) == 31
+    assert "the same 31 samples train and validate" in parts.how
+
+
 def test_what_fits_stays_as_it_is():
     samples = counted(4)
     assert fit(samples, PORTS).inputs["x"] is samples.inputs["x"]

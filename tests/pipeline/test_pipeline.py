@@ -22,7 +22,7 @@ from tersor.metrics import resolve
 from tersor.network.network import Port
 from tersor.pipeline import Options, compress
 from tersor.plan.budget import Budget
-from tersor.plan.recipe import Candidate, Recipe, Step, load_recipe
+from tersor.plan.recipe import Candidate, Recipe, Step, load_recipe, parse_recipe
 from tersor.reading import Loaded
 from tersor.report.document import validate
 from tersor.runtime import open as open_model
@@ -263,6 +263,41 @@ def test_a_candidate_that_cannot_be_made_is_listed(monkeypatch):
     alone = Recipe("only", "", 1.0, (Candidate("int8", (Step("quantize.static"),)),))
     with pytest.raises(ModelError, match="is odd"):
         compress(NET, PARTS, recipe=alone, options=QUICK)
+
+
+TRAINING = """
+max_drop_pp = 100
+[[step]]
+method = "prune.magnitude"
+sparsity = 0.5
+[[step]]
+method = "train.fine_tune"
+epochs = 2
+batch = 32
+"""
+
+
+def test_a_recipe_that_trains_gets_the_samples_for_it_and_tells_its_progress(tmp_path):
+    told = []
+    options = Options(
+        seconds=1,
+        engines=("onnxruntime",),
+        checkpoints=tmp_path / "checkpoints",
+        on_progress=lambda phase, done: told.append((phase, done)),
+    )
+    recipe = parse_recipe(TRAINING)
+    result = compress(NET, labelled(NET, 400), recipe=recipe, options=options)
+    assert "320 train" in result.report["data"]["how"]
+    assert len({done for phase, done in told if phase == "compress"}) > 10
+    assert not (tmp_path / "checkpoints").exists()
+    (note,) = [n for n in result.network.notes if n.method == "train.fine_tune"]
+    assert note.text.startswith("2 epochs of 288 samples, loss labels")
+
+
+def test_samples_divided_without_a_part_to_train_on_are_refused():
+    parts = split(labelled(NET, 100))
+    with pytest.raises(DataError, match="were divided without a part to train on"):
+        compress(NET, parts, recipe=parse_recipe(TRAINING))
 
 
 def test_a_users_metric_judges():

@@ -278,7 +278,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(tmp_path):
     assert steps[0] == 22  # two epochs of eleven steps were behind
     assert same(resumed, whole)
     assert resumed.notes == whole.notes
-    assert not list(tmp_path.iterdir())
+    assert not tmp_path.exists()
 
 
 def test_a_checkpoint_is_of_one_training_only(tmp_path):
@@ -341,3 +341,12 @@ def test_clipping_bounds_each_step():
     moved = math.sqrt(sum(float(np.square(after[n] - before[n]).sum()) for n in before))
     assert moved == pytest.approx(0.01, rel=1e-3)
     assert FAST.clip == 0
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_torch_cannot_use_is_refused(device):
+    with (
+        surrounded(Surroundings(device=device)),
+        pytest.raises(InputError, match="device must be auto, cpu, or another"),
+    ):
+        trained()

@@ -59,6 +59,7 @@ class _Wishes:
     threads: int | None
     engines: tuple[str, ...]
     seconds: float
+    device: str
 
     @property
     def sources(self) -> list[str]:
@@ -142,13 +143,22 @@ class _Wishes:
     show_default=True,
     help="Longest time for racing the candidates.",
 )
+@click.option(
+    "--device",
+    metavar="DEVICE",
+    default="auto",
+    show_default=True,
+    help="Where recipes that train do so, as torch names it: cpu, cuda. `auto` is the GPU "
+    "where torch sees one.",
+)
 @click.pass_context
 def compress(ctx: click.Context, /, **given: Any) -> Answer:
     """Make MODEL smaller and faster, and prove that it still works.
 
     Tries what the recipe says, keeps the fastest result that is accurate enough, and writes
     model.tsr, model.onnx, report.json, report.html and recipe.toml. Without labels the
-    original model is the teacher and the judge.
+    original model is the teacher and the judge. Training that was interrupted goes on from its
+    last epoch when the same command is given again.
     """
     wishes = _Wishes(**given)
     engines = engines_of(wishes.engines)
@@ -170,12 +180,15 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
 
             with naming(wishes.model):
                 loaded = read(model)
-            data = _data(wishes, [port.name for port in loaded.network.inputs])
+            names = [port.name for port in loaded.network.inputs]
+            data = _data(wishes, names, train=recipe.trains)
             options = Options(
                 batch=wishes.batch,
                 threads=wishes.threads,
                 engines=engines,
                 seconds=wishes.seconds,
+                checkpoints=folder / "checkpoints",
+                device=wishes.device,
                 on_progress=advance,
             )
             found = compressed(
@@ -255,7 +268,7 @@ def _check_data(wishes: _Wishes) -> None:
             check_source(source)
 
 
-def _data(wishes: _Wishes, names: list[str]) -> "Samples | Split":
+def _data(wishes: _Wishes, names: list[str], *, train: bool) -> "Samples | Split":
     """The samples, divided where the user divided them."""
     from tersor.data.read import read_samples
     from tersor.data.split import split
@@ -267,7 +280,7 @@ def _data(wishes: _Wishes, names: list[str]) -> "Samples | Split":
     ]
     if others == [None, None]:
         return samples
-    return split(samples, validation=others[0], test=others[1])
+    return split(samples, validation=others[0], test=others[1], train=train)
 
 
 @contextmanager

@@ -48,3 +48,12 @@ def is_during(name: str) -> bool:
         InputError: There is no such method.
     """
     return "DURING" in vars(find(name))
+
+
+def trains(name: str) -> bool:
+    """Whether the method of that name trains: its module says so by `TRAINS = True`.
+
+    Raises:
+        InputError: There is no such method.
+    """
+    return bool(vars(find(name)).get("TRAINS", False))

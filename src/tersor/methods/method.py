@@ -12,6 +12,8 @@ A module in a folder of this one is a method if it defines three names:
     EXAMPLE    an instance that changes something: for docs, `tersor methods`, the suite
     IDENTITY   an instance that must leave every output as it is, or None if
                no setting of this method does
+
+and, if it trains and so wants all samples that there are for it, TRAINS = True.
 """
 
 from typing import Protocol

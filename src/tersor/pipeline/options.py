@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from tersor.errors import InputError
 
@@ -18,6 +19,9 @@ class Options:
         threads: Threads for one run; by default one per physical core.
         engines: Names of the engines to try; by default all that are ready within a second.
         seconds: Longest time for racing the candidates.
+        checkpoints: A folder where trainings keep their state, to go on from if they are
+            interrupted; it is gone once they are over. None keeps none.
+        device: Where to train, as torch names it; "auto" is the GPU where torch sees one.
         on_progress: Called with the name of the phase and the fraction of it that is done.
     """
 
@@ -25,6 +29,8 @@ class Options:
     threads: int | None = None
     engines: tuple[str, ...] | None = None
     seconds: float = 20.0
+    checkpoints: Path | None = None
+    device: str = "auto"
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:

@@ -1,6 +1,6 @@
 """What has to be known before anything is compressed: the model, the samples, one batch."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -60,24 +60,45 @@ def load(model: Network | Loaded | Opened) -> Loaded:
     return replace(model, network=network)
 
 
-def parts_of(data: object, network: Network) -> Split:
+def parts_of(data: object, network: Network, *, train: bool) -> Split:
     """The samples by purpose, checked against the model's inputs.
 
     See `data.check.fit`; what is no `Split` is read by `data.read.as_samples`.
+
+    Args:
+        data: As `tersor.compress` takes it.
+        network: What they are for.
+        train: Whether something is to be trained.
+
+    Raises:
+        DataError: They do not fit, or something is to be trained with a division that has
+            no samples for it.
     """
     ports = [(port.name, port.shape, port.dtype) for port in network.inputs]
     if not isinstance(data, Split):
         samples = as_samples(data, [port.name for port in network.inputs])
-        data = split(fit(samples, ports))
+        data = split(fit(samples, ports), train=train)
     else:
-        test = None if data.test is None else fit(data.test, ports)
-        data = Split(fit(data.calibration, ports), fit(data.validation, ports), test, data.how)
+        data = _each(data, lambda samples: fit(samples, ports))
+    if train and data.training is None:
+        remedy = "Divide them with split(..., train=True)."
+        raise DataError("Samples", "were divided without a part to train on", remedy)
     size = network.fixed_batch
     if size is None:
         return data
-    test = None if data.test is None else _whole(data.test, size)
     how = f"{data.how}; only whole batches of {size} are used"
-    return Split(_whole(data.calibration, size), _whole(data.validation, size), test, how)
+    return replace(_each(data, lambda samples: _whole(samples, size)), how=how)
+
+
+def _each(parts: Split, change: Callable[[Samples], Samples]) -> Split:
+    """The same parts, each one changed."""
+    return replace(
+        parts,
+        calibration=change(parts.calibration),
+        validation=change(parts.validation),
+        test=None if parts.test is None else change(parts.test),
+        training=None if parts.training is None else change(parts.training),
+    )
 
 
 def one_batch(samples: Samples, size: int) -> dict[str, Array]:

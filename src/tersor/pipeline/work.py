@@ -39,6 +39,7 @@ from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
 from tersor.plan.recipe import Pin, Recipe
 from tersor.reading import Loaded, Opened
+from tersor.train.surroundings import Surroundings
 from tersor.verify import Reference, compare
 
 Metric = str | UserMetric | None
@@ -78,11 +79,15 @@ class Work:
         with self._phase("read"):
             loaded = preparing.load(model)
             self._look(loaded.network)
-            parts = preparing.parts_of(data, loaded.network)
+            trains = self.recipe.trains
+            parts = preparing.parts_of(data, loaded.network, train=trains)
             original = preparing.original_of(loaded, parts.validation, threads)
             judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
         with self._phase("compress") as told:
-            maker = Maker(original.network, parts.calibration)
+            around = Surroundings(
+                device=self.options.device, checkpoints=self.options.checkpoints
+            )
+            maker = Maker(original.network, parts.calibration, parts.training, around)
             runner = Fastest(places(self.options.engines), terms.feeds, threads)
             made = self._make(maker, judge, runner, told)
         with self._phase("judge and race") as told:
@@ -133,7 +138,7 @@ class Work:
             part = partial(_part, told, index, count)
             try:
                 if candidate.search is None:
-                    made[candidate.name] = maker.after(candidate.steps)
+                    made[candidate.name] = maker.after(candidate.steps, part)
                     continue
                 found = search(candidate, maker, judge, runner, part)
                 self.searches.append(found)

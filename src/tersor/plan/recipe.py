@@ -64,6 +64,13 @@ class Step:
     def __post_init__(self) -> None:
         object.__setattr__(self, "settings", resolve(self.method, self.settings))
 
+    @property
+    def trains(self) -> bool:
+        """Whether the method trains, and so wants all samples that may be trained on."""
+        from tersor.methods import trains
+
+        return trains(self.method)
+
     def build(self) -> Any:
         """The method, ready to be applied."""
         return build(self.method, self.settings)
@@ -231,6 +238,11 @@ class Recipe:
             return replace(self, candidates=chosen, run=run)
         description = f"What won of the recipe {self.name}. {self.description}".strip()
         return Recipe(candidate, description, self.max_drop_pp, chosen, run)
+
+    @property
+    def trains(self) -> bool:
+        """Whether a step of it trains."""
+        return any(step.trains for c in self.candidates for step in c.steps)
 
     @property
     def asks_kind(self) -> bool:

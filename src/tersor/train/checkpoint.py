@@ -83,3 +83,5 @@ class Checkpoint:
     def remove(self) -> None:
         """The training is over."""
         self.path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.parent.rmdir()  # only if it is empty

@@ -12,6 +12,7 @@ from typing import Literal
 
 import torch
 
+from tersor.errors import InputError
 from tersor.machine import isa_flags
 
 Progress = Callable[[float], None]
@@ -38,7 +39,7 @@ class Surroundings:
     def place(self) -> torch.device:
         """The device to train on."""
         if self.device != "auto":
-            return torch.device(self.device)
+            return _checked(self.device)
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def in_bf16(self) -> bool:
@@ -46,6 +47,22 @@ class Surroundings:
         if self.precision != "auto":
             return self.precision == "bf16"
         return self.place().type == "cuda" or "amx_bf16" in isa_flags()
+
+
+def _checked(name: str) -> torch.device:
+    """The device of that name, if torch can use it.
+
+    Raises:
+        InputError: It cannot.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        allowed = f"auto, cpu, or another that torch can use here ({reason})"
+        raise InputError("device", got=name, allowed=allowed) from None
+    return device
 
 
 _CURRENT: ContextVar[Surroundings | None] = ContextVar("surroundings", default=None)

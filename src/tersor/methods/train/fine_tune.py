@@ -76,5 +76,6 @@ def _told(fitted: Fitted) -> str:
 
 
 METHOD = FineTune
+TRAINS = True
 EXAMPLE = FineTune(epochs=2, batch=8)
 IDENTITY = None

@@ -292,6 +292,7 @@ def test_a_checkpoint_is_of_one_training_only(tmp_path):
 def test_a_checkpoint_that_is_not_one_is_refused(tmp_path, damage):
     given = {"samples": task(64), "epochs": 1}
     path = _checkpoint_of(tmp_path, given)
+    tmp_path.mkdir()
     if damage == "cut":
         path.write_bytes(b"PK\3\4 nothing")
         message = "is no checkpoint"

@@ -3,6 +3,7 @@ import torch
 
 from tersor.codes.affine import Affine
 from tersor.errors import InputError, ModelError
+from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.testing.networks import convolutional, perceptron
 
@@ -23,11 +24,11 @@ def test_small_weights_and_kept_layers_stay_float_and_are_listed():
     method = QuantizeWeights(minimum=100, keep=("head",))
     notes = {n.layer: n for n in method.apply(convolutional()).notes}
     assert notes["depthwise"].text == "fewer than 100 weights"
-    assert notes["head"].text == "kept float as asked"
+    assert notes["head"].text == "kept as asked"
     assert not notes["depthwise"].done
     assert not notes["head"].done
     assert notes["stem"].done
-    assert notes["stem"].text == "int8 per channel weights"
+    assert notes["stem"].text == "int8 per channel"
 
 
 def test_a_shared_weight_is_held_once():
@@ -52,3 +53,14 @@ def test_bits_out_of_range_are_refused(bits):
 def test_negative_minimum_is_refused():
     with pytest.raises(InputError, match="minimum must be 0 or more"):
         QuantizeWeights(minimum=-1)
+
+
+def test_zeros_of_a_mask_stay_zeros_under_integers():
+    pruned = PruneMagnitude(sparsity=0.7).apply(perceptron())
+    result = QuantizeWeights().apply(pruned)
+    zeros = pruned.tensor("first.weight") == 0
+    code = result.code("first.weight")
+    assert isinstance(code, Affine)
+    assert torch.equal(code.pinned(), zeros)
+    assert not bool(code.codes()[zeros].any())
+    assert result.notes[-3].text == "int8 per channel, 70.1 % zeros"

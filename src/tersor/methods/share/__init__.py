@@ -1,0 +1,1 @@
+"""Few values that many weights share."""

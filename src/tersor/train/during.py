@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+import numpy as np
 import torch
 
 from tersor.network.network import Network
@@ -45,6 +46,11 @@ class Run:
     def progress(self) -> float:
         """The fraction of all steps that has been made, in [0, 1]."""
         return self.step / self.steps
+
+    def generator(self) -> torch.Generator:
+        """What this step's random numbers come from: the same after an interruption."""
+        words = np.random.SeedSequence([self.seed, self.step]).generate_state(2, np.uint64)
+        return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,8 @@ class Optimizer:
         if self.kind == "sgd":
             nesterov = self.momentum > 0
             return SGD(groups, self.learning_rate, self.momentum, nesterov=nesterov)
-        return AdamW(groups, self.learning_rate, betas=(self.momentum, 0.999))
+        betas = (self.momentum, 0.999)
+        return AdamW(groups, self.learning_rate, betas=betas, fused=True)
 
     def rates(self, optimizer: torch.optim.Optimizer, steps: int) -> lr_scheduler.LRScheduler:
         """Sets the rate before each of `steps` steps, once `step` is called after each."""

@@ -54,7 +54,8 @@ def expand_weights(onnx_model: bytes) -> bytes:
         if dense is None:
             kept.append(node)
         else:
-            graph.initializer.append(numpy_helper.from_array(dense, node.output[0]))
+            constants[node.output[0]] = numpy_helper.from_array(dense, node.output[0])
+            graph.initializer.append(constants[node.output[0]])
     return _finish(model, _without(tables.computed, kept, published))
 
 

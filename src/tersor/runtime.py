@@ -21,6 +21,7 @@ from tersor.network.from_onnx.wire import look_over
 Array = NDArray[np.generic]
 
 _PREFERRED = ("openvino", "onnxruntime")
+_SHARED = (b".centroids", b".buckets")  # names of tables that weights are gathered from
 _EXPANSIONS = (None, "weights", "all")
 
 
@@ -133,6 +134,10 @@ def _read(path: Path) -> tuple[bytes, _Wishes]:
 
     model, meta = load_model(path)
     look_over(model)
+    if any(hint in model for hint in _SHARED):
+        from tersor.store.expand import check_tables
+
+        check_tables(model)
     wishes = _wishes_of(meta)
     return _expanded(model, wishes.expand), wishes
 

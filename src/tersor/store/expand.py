@@ -59,6 +59,24 @@ def expand_weights(onnx_model: bytes) -> bytes:
     return _finish(model, _without(tables.computed, kept, published))
 
 
+def check_tables(onnx_model: bytes) -> None:
+    """Refuse a file in which a weight is gathered from beyond its table.
+
+    Some engines would take 0 there, and nobody would be told.
+
+    Raises:
+        FormatError: It is one, or no ONNX file.
+    """
+    graph = _parse(onnx_model).graph
+    tables = Tables(graph.node, _constants(graph))
+    try:
+        for node in graph.node:
+            if _is(node, "Gather"):
+                tables.dense(node)
+    except ModelError as error:
+        raise FormatError(f"{error.tensor} {error.problem}", offset=0) from None
+
+
 def _dense(node: NodeProto, constants: dict[str, TensorProto], tables: Tables) -> Array | None:
     """The weight that a node makes of what is stored; None if it makes none."""
     if _is(node, "Gather"):

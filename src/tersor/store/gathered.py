@@ -19,6 +19,7 @@ from tersor.store.elements import Array
 
 _MOST = 2**27  # elements of a result: larger ones are left to the engine
 _DEEPEST = 12  # operations in a row
+_FAILURES = (ValueError, TypeError, IndexError, ArithmeticError)
 _REMEDY = "The model is damaged."
 
 
@@ -36,7 +37,9 @@ class Tables:
     def __init__(
         self, nodes: Sequence[NodeProto], constants: Mapping[str, TensorProto]
     ) -> None:
-        self._makers = {n.output[0]: n for n in nodes if n.op_type in _OPERATIONS}
+        self._makers = {
+            name: n for n in nodes if n.op_type in _OPERATIONS for name in n.output[:1]
+        }
         self._constants = constants
         self.computed: set[str] = set()
 
@@ -46,7 +49,7 @@ class Tables:
         Raises:
             ModelError: An index is not in the table, or the parts do not fit each other.
         """
-        if _integer(node, "axis") != 0 or len(node.input) != 2:
+        if _integer(node, "axis") != 0 or (len(node.input), len(node.output)) != (2, 1):
             return None
         known: dict[str, Array | None] = {}
         table = self._value(node.input[0], known, _DEEPEST)
@@ -65,8 +68,7 @@ class Tables:
     def _value(self, name: str, known: dict[str, Array | None], depth: int) -> Array | None:
         """What is stored under a name, or computed from what is stored; None if neither."""
         if name in self._constants:
-            array: Array = numpy_helper.to_array(self._constants[name])
-            return array
+            return _stored(self._constants[name])
         if name not in known:
             node = self._makers.get(name)
             known[name] = None if node is None else self._computed(node, known, depth - 1)
@@ -85,12 +87,20 @@ class Tables:
             inputs.append(value)
         try:
             result = _OPERATIONS[node.op_type](node, inputs)
-        except (ValueError, IndexError, ArithmeticError) as error:
+        except _FAILURES as error:
             problem = f"cannot be computed ({error})"
             raise ModelError(node.output[0], problem, _REMEDY) from None
         if result is not None:
             self.computed.update(node.output)
         return result
+
+
+def _stored(tensor: TensorProto) -> Array:
+    try:
+        array: Array = numpy_helper.to_array(tensor)
+    except _FAILURES as error:
+        raise ModelError(tensor.name, f"cannot be read ({error})", _REMEDY) from None
+    return array
 
 
 Operation = Callable[[NodeProto, Sequence[Array]], Array | None]

@@ -60,6 +60,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
         *("--set", "ranges=minmax", "--set", "samples = 8", "--budget", "size=2x,drop=1pp"),
         *("--metric", "top1", "--batch", "4", "--threads", "1", "--seconds", "3"),
         *("--engine", "onnxruntime", "--engine", "torch", "--output", "a b"),
+        *("--level", "best", "--device", "cpu"),
     ]
     assert tersor(*COMPRESS, *words).code == 0
     assert asked["model"].name == "net.onnx"
@@ -72,6 +73,8 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
     options = asked["options"]
     assert (options.batch, options.threads, options.seconds) == (4, 1, 3.0)
     assert options.engines == ("onnxruntime", "torch")
+    assert (options.codec, options.device) == ("best", "cpu")
+    assert options.checkpoints.parts == ("a b", "checkpoints")
 
 
 @pytest.mark.usefixtures("folder")
@@ -80,6 +83,7 @@ def test_what_was_not_typed_is_left_to_the_pipeline(tersor, asked):
     assert isinstance(asked["data"], Samples)
     assert (asked["recipe"].name, asked["budget"], asked["metric"]) == ("fast", None, None)
     assert asked["options"].engines is None
+    assert (asked["options"].codec, asked["options"].device) == ("auto", "auto")
 
 
 @pytest.mark.usefixtures("asked")

@@ -22,6 +22,7 @@ from tersor.metrics import resolve
 from tersor.network.network import Port
 from tersor.pipeline import Options, compress
 from tersor.plan.budget import Budget
+from tersor.plan.changing import with_settings
 from tersor.plan.recipe import Candidate, Recipe, Step, load_recipe, parse_recipe
 from tersor.reading import Loaded
 from tersor.report.document import validate
@@ -184,10 +185,12 @@ def test_the_workshop_agrees_with_the_engine_and_the_report_says_how_far(result)
 
 
 @pytest.mark.parametrize("make", [networks.convolutional, networks.perceptron])
-@pytest.mark.parametrize("recipe", ["fast", "w8", "w8a8"])
+@pytest.mark.parametrize("recipe", ["deep-compression", "fast", "w8", "w8a8"])
 def test_every_recipe_works_on_every_small_model(make, recipe):
-    network = make()
-    found = compress(network, networks.samples_for(network, 64), recipe=recipe, options=QUICK)
+    network, chosen = make(), load_recipe(recipe)
+    if chosen.trains:
+        chosen = with_settings(chosen, {"epochs": "1"})
+    found = compress(network, networks.samples_for(network, 64), recipe=chosen, options=QUICK)
     assert found.report["speedup_over_best_original"] >= 1
     assert found.report["original"]["metric"]["name"] == "agreement"
     assert found.report["data"]["labels"] is False
@@ -279,9 +282,8 @@ batch = 32
 
 def test_a_recipe_that_trains_gets_the_samples_for_it_and_tells_its_progress(tmp_path):
     told = []
-    options = Options(
-        seconds=1,
-        engines=("onnxruntime",),
+    options = replace(
+        QUICK,
         checkpoints=tmp_path / "checkpoints",
         on_progress=lambda phase, done: told.append((phase, done)),
     )
@@ -292,6 +294,12 @@ def test_a_recipe_that_trains_gets_the_samples_for_it_and_tells_its_progress(tmp
     assert not (tmp_path / "checkpoints").exists()
     (note,) = [n for n in result.network.notes if n.method == "train.fine_tune"]
     assert note.text.startswith("2 epochs of 288 samples, loss labels")
+
+
+def test_the_codec_of_the_file_is_the_users_choice(result):
+    raw = compress(NET, PARTS, recipe="w8a8", options=replace(QUICK, codec="raw"))
+    assert len(raw.tsr) > len(result.tsr)
+    assert raw.onnx == result.onnx
 
 
 def test_samples_divided_without_a_part_to_train_on_are_refused():

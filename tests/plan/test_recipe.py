@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 
 from tersor import methods
 from tersor.errors import FileError, InputError
+from tersor.methods.prune.gradual import PruneGradual
 from tersor.methods.quantize.smooth import QuantizeSmooth
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.methods.quantize.weights import QuantizeWeights
+from tersor.methods.share.kmeans import ShareKmeans
+from tersor.methods.train.fine_tune import FineTune
 from tersor.network.kind import KINDS
 from tersor.plan import toml_text
 from tersor.plan.changing import with_settings
@@ -29,6 +32,7 @@ from tersor.plan.recipe import (
     names,
     parse_recipe,
 )
+from tersor.train.optimizer import Optimizer
 
 SEARCH = """
 [[candidate]]
@@ -155,6 +159,14 @@ def test_steps_are_one_candidate_of_the_recipes_name():
 # The recipes that come with Tersor
 
 
+def test_the_settings_of_deep_compression_reach_their_steps():
+    given = {"sparsity": "0.92", "bits": "4", "epochs": "3"}
+    (candidate,) = with_settings(load_recipe("deep-compression"), given).candidates
+    prune, share, last = (step.build() for step in candidate.steps)
+    assert (prune.during[0].sparsity, share.bits) == (0.92, 4)
+    assert (prune.epochs, last.epochs) == (3, 3)
+
+
 def test_named_recipes_are_what_they_say():
     built = {
         name: {c.name: [s.build() for s in c.steps] for c in load_recipe(name).candidates}
@@ -163,6 +175,13 @@ def test_named_recipes_are_what_they_say():
     assert built == {
         "w8a8": {"w8a8": [QuantizeStatic(ranges="mse", samples=512)]},
         "w8": {"w8": [QuantizeWeights()]},
+        "deep-compression": {
+            "deep-compression": [
+                FineTune(during=(PruneGradual(sparsity=0.9, scope="global"),)),
+                ShareKmeans(bits=5),
+                FineTune(optimizer=Optimizer(learning_rate=1e-4)),
+            ],
+        },
         "fast": {
             "int8": [QuantizeStatic(min_sqnr_db=15.0)],
             "partly int8": [QuantizeStatic(min_sqnr_db=15.0)],
@@ -282,8 +301,8 @@ def test_an_unknown_name_lists_the_known_ones_and_says_that_a_path_works():
     with pytest.raises(InputError) as caught:
         load_recipe("w8a")
     assert str(caught.value) == (
-        "recipe must be w8a8 (did you mean that?) or one of fast, transformer, w8, or the "
-        "path of a .toml file. Got 'w8a'."
+        "recipe must be w8a8 (did you mean that?) or one of deep-compression, fast, "
+        "transformer, w8, or the path of a .toml file. Got 'w8a'."
     )
 
 

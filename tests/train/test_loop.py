@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from trainings import FAST, Watch, same, state, task, trained
+from tests.train.trainings import FAST, Watch, same, state, task, trained
 
 from tersor.codes.affine import Affine
 from tersor.codes.masked import Masked

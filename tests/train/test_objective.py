@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from trainings import task, trained
+from tests.train.trainings import task, trained
 
 from tersor.data.samples import Samples
 from tersor.errors import DataError, InputError

@@ -12,9 +12,11 @@ import click
 from tersor.cli.answer import Answer, progress, say
 from tersor.cli.options import (
     DATA,
+    LEVELS,
     METRIC,
     command,
     engines_of,
+    level,
     metric_of,
     model,
     threads,
@@ -59,6 +61,7 @@ class _Wishes:
     threads: int | None
     engines: tuple[str, ...]
     seconds: float
+    level: str
     device: str
 
     @property
@@ -143,6 +146,7 @@ class _Wishes:
     show_default=True,
     help="Longest time for racing the candidates.",
 )
+@level
 @click.option(
     "--device",
     metavar="DEVICE",
@@ -187,6 +191,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
                 threads=wishes.threads,
                 engines=engines,
                 seconds=wishes.seconds,
+                codec=LEVELS[wishes.level],
                 checkpoints=folder / "checkpoints",
                 device=wishes.device,
                 on_progress=advance,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from tersor.cli.answer import Answer, progress, say
-from tersor.cli.options import command, model, writable_file
+from tersor.cli.options import LEVELS, command, level, model, writable_file
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,19 +14,10 @@ if TYPE_CHECKING:
 _OUTPUT = click.option("-o", "--output", required=True, metavar="FILE", help="File to write.")
 
 
-_LEVELS = {"fast": "fast", "default": "auto", "best": "best"}
-
-
 @command("tersor pack model.safetensors -o model.tsr")
 @click.argument("file")
 @click.option("-o", "--output", metavar="FILE", help="File to write.")
-@click.option(
-    "--level",
-    type=click.Choice(list(_LEVELS)),
-    default="default",
-    show_default=True,
-    help="fast: packs quickly. default: unpacks quickly. best: the fewest bytes; slow.",
-)
+@level
 @click.option(
     "--list",
     "listing",
@@ -49,7 +40,7 @@ def pack(file: str, output: str | None, level: str, *, listing: bool) -> Answer:
 
     target = writable_file(output, ".tsr", file)
     with progress() as advance:
-        done = packed(Path(file), target, codec=_LEVELS[level], advance=advance)
+        done = packed(Path(file), target, codec=LEVELS[level], advance=advance)
     return _answer(done, file, output)
 
 

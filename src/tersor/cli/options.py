@@ -20,6 +20,7 @@ DATA = (
     "file beside a text.toml; or package.module:callable that returns arrays, batches, a "
     "dataset or a DataLoader. See docs/bring-your-model.md."
 )
+LEVELS = {"fast": "fast", "default": "auto", "best": "best"}  # by the store's names
 METRIC = "{names}, or package.module:callable; top1:NAME takes the output NAME."
 
 
@@ -38,6 +39,13 @@ def command(example: str) -> Callable[[Function], click.Command]:
 
 
 model = click.argument("model", metavar="MODEL")
+level = click.option(
+    "--level",
+    type=click.Choice(list(LEVELS)),
+    default="default",
+    show_default=True,
+    help="fast: packs quickly. default: unpacks quickly. best: the fewest bytes; slow.",
+)
 threads = click.option(
     "--threads",
     type=click.IntRange(min=1),

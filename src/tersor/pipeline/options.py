@@ -19,6 +19,8 @@ class Options:
         threads: Threads for one run; by default one per physical core.
         engines: Names of the engines to try; by default all that are ready within a second.
         seconds: Longest time for racing the candidates.
+        codec: Of the file: "auto", "fast", or "best" for the fewest bytes; see
+            `store.container.write`.
         checkpoints: A folder where trainings keep their state, to go on from if they are
             interrupted; it is gone once they are over. None keeps none.
         device: Where to train, as torch names it; "auto" is the GPU where torch sees one.
@@ -29,6 +31,7 @@ class Options:
     threads: int | None = None
     engines: tuple[str, ...] | None = None
     seconds: float = 20.0
+    codec: str = "auto"
     checkpoints: Path | None = None
     device: str = "auto"
     on_progress: Progress | None = None

@@ -50,6 +50,7 @@ class Findings:
         budget: What was to be reached.
         failed: Why a candidate could not be made, by name.
         searches: Those for mixes of integer and float layers.
+        codec: Of the file.
     """
 
     original: Original
@@ -63,6 +64,7 @@ class Findings:
     budget: Budget | None
     failed: dict[str, str]
     searches: list[Search]
+    codec: str
 
     @property
     def reported(self) -> Samples:
@@ -90,7 +92,7 @@ def publish(findings: Findings, folder: Path, told: Callable[[float], None]) -> 
     """
     winner = findings.outcome.winner
     path = folder / "model.tsr"
-    save_model(path, winner.program.stored, _meta(winner))
+    save_model(path, winner.program.stored, _meta(winner), codec=findings.codec)
     runnable = open_model(path, threads=winner.threads)
     told(0.1)
     verdict = _verdict(findings, runnable, lambda done: told(0.1 + 0.5 * done))

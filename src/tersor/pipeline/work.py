@@ -107,6 +107,7 @@ class Work:
                 budget=self.budget,
                 failed=self.failed,
                 searches=self.searches,
+                codec=self.options.codec,
             )
             with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
                 result = publish(findings, Path(folder), told)

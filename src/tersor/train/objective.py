@@ -76,7 +76,7 @@ def resolve(name: str, network: Network, *, has_labels: bool) -> Objective:
     if name != "labels" and network.origin is None:
         remedy = "Give samples with labels, or a network whose `origin` is the teacher."
         raise DataError(f"Loss {name!r}", "needs a teacher, and there is none", remedy)
-    logits = _logits(network)
+    logits = logits_of(network)
     if name == "labels":
         return Objective(name, lambda o, t, _: _fit(logits(o[0]), t), _wrong_labels(logits))
     if name == "original":
@@ -106,7 +106,7 @@ def _of_user(name: str, network: Network) -> Objective:
     return Objective(name, loss, loss)
 
 
-def _logits(network: Network) -> Callable[[torch.Tensor], torch.Tensor]:
+def logits_of(network: Network) -> Callable[[torch.Tensor], torch.Tensor]:
     """What makes scores of the first output: the logarithm, if it ends in a softmax."""
     (output,) = (node for node in network.graph.nodes if node.op == "output")
     last = output.args[0][0]
@@ -180,7 +180,7 @@ def _imitate_one(
 ) -> torch.Tensor:
     if _is_embedding(wanted):
         return (1 - functional.cosine_similarity(own, wanted, dim=-1)).mean()
-    if not _has_classes(wanted):
+    if not has_classes(wanted):
         return _distance(own, wanted)
     chances = logits(wanted).softmax(-1)
     return functional.cross_entropy(
@@ -193,18 +193,19 @@ def _unlike(
 ) -> torch.Tensor:
     loss = _imitate(logits, outputs, teacher)
     wanted = teacher[0]
-    if _is_embedding(wanted) or not _has_classes(wanted):
+    if _is_embedding(wanted) or not has_classes(wanted):
         return loss
     return _share(outputs[0].argmax(-1) != wanted.argmax(-1), loss)
 
 
-def _has_classes(output: torch.Tensor) -> bool:
+def has_classes(output: torch.Tensor) -> bool:
+    """Whether an output looks like scores or chances of classes, (n, at least 2)."""
     return output.ndim == 2 and output.shape[1] > 1 and output.is_floating_point()
 
 
 def _is_embedding(output: torch.Tensor) -> bool:
     """Rows of unit length with negative elements; see `metrics.is_embedding`."""
-    if not _has_classes(output) or bool(output.min() >= 0):
+    if not has_classes(output) or bool(output.min() >= 0):
         return False
     return bool((output.norm(dim=1) - 1).abs().max() <= _UNIT)
 

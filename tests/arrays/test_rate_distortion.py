@@ -1,0 +1,71 @@
+"""Rounding that weighs error against bits, against its definition."""
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tersor.arrays.rate_distortion import entropy_bits, round_by_rate
+
+WEIGHTS = np.random.default_rng(0).laplace(size=2000)
+ONES = np.ones_like(WEIGHTS)
+
+
+def cost(codes, weights, importance, step, rate):
+    error = float((importance * np.square(weights - step * codes)).sum())
+    return error + rate * entropy_bits(codes)
+
+
+@given(st.lists(st.floats(-12, 12), min_size=1, max_size=40), st.floats(0.1, 3))
+def test_at_no_price_it_rounds_to_the_nearest(values, step):
+    weights = np.array(values)
+    codes, error, _ = round_by_rate(weights, np.ones_like(weights), step, 0.0)
+    assert (np.abs(weights - step * codes) <= step / 2 * (1 + 1e-9)).all()
+    assert error == pytest.approx(np.square(weights - step * codes).sum())
+
+
+@pytest.mark.parametrize("rate", [1e-3, 1e-2, 1e-1, 1.0])
+def test_it_never_costs_more_than_rounding_to_the_nearest(rate):
+    codes, error, bits = round_by_rate(WEIGHTS, ONES, 0.3, rate)
+    nearest = np.round(WEIGHTS / 0.3).astype(np.int16)
+    assert error + rate * bits == pytest.approx(cost(codes, WEIGHTS, ONES, 0.3, rate))
+    assert error + rate * bits < cost(nearest, WEIGHTS, ONES, 0.3, rate)
+
+
+def test_a_higher_price_gives_fewer_bits_and_more_error():
+    found = [round_by_rate(WEIGHTS, ONES, 0.3, rate)[1:] for rate in (0, 0.01, 0.1, 1)]
+    errors, bits = zip(*found, strict=True)
+    assert list(errors) == sorted(errors)
+    assert list(bits) == sorted(bits, reverse=True)
+    assert bits[-1] < bits[0] / 2
+
+
+def test_few_elements_come_near_the_best_of_all_choices():
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        weights = rng.normal(size=6)
+        importance = rng.random(6)
+        codes, *_ = round_by_rate(weights, importance, 0.5, 0.05)
+        found = cost(codes, weights, importance, 0.5, 0.05)
+        best = min(
+            cost(np.array(each, np.int16), weights, importance, 0.5, 0.05)
+            for each in itertools.product(range(-2, 3), repeat=6)
+        )
+        assert best <= found <= 2 * best
+
+
+def test_what_matters_more_is_rounded_less():
+    importance = np.where(np.arange(WEIGHTS.size) % 2, 10.0, 0.1)
+    codes, *_ = round_by_rate(WEIGHTS, importance, 0.3, 0.2)
+    errors = np.abs(WEIGHTS - 0.3 * codes)
+    assert errors[1::2].mean() < errors[::2].mean() / 3
+
+
+@given(st.lists(st.integers(-127, 127), min_size=1, max_size=200))
+def test_the_entropy_is_that_of_the_frequencies(values):
+    codes = np.array(values, np.int16)
+    frequent = {value: values.count(value) / len(values) for value in values}
+    expected = -sum(np.log2(frequent[value]) for value in values)
+    assert entropy_bits(codes) == pytest.approx(expected, abs=1e-9)

@@ -1,0 +1,130 @@
+"""`quantize.rate_distortion`: integers whose bits pay."""
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from tests.train.trainings import task, trained
+
+from tersor.data.samples import Samples
+from tersor.errors import InputError, ModelError
+from tersor.export.onnx import to_onnx
+from tersor.methods.prune.magnitude import PruneMagnitude
+from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
+from tersor.methods.quantize.weights import QuantizeWeights
+from tersor.store.model import packed_bytes
+from tersor.testing.networks import convolutional, perceptron, samples_for
+from tersor.train.importance import importance
+
+SAMPLES = task(600)
+
+
+@pytest.fixture(scope="module")
+def network():
+    return trained(epochs=8, samples=SAMPLES)
+
+
+def quantized(network, rate, samples=SAMPLES, **settings):
+    return QuantizeRateDistortion(rate=rate, **settings).apply(network, samples)
+
+
+def size(network):
+    return packed_bytes(to_onnx(network))
+
+
+def unlike(one, other):
+    """Mean divergence of the chances that two networks give."""
+    x = dict(task(500, seed=1).inputs)
+    a, b = (torch.from_numpy(n.run(x)["y"]).log_softmax(1) for n in (one, other))
+    return float((a.exp() * (a - b)).sum(1).mean())
+
+
+def test_a_higher_rate_gives_a_smaller_file_and_other_outputs(network):
+    found = [quantized(network, rate) for rate in (1e-5, 1e-3, 1e-1)]
+    sizes, errors = [size(n) for n in found], [unlike(network, n) for n in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert errors == sorted(errors)
+    assert sizes[-1] < sizes[0] - 300
+
+
+def test_it_is_nearer_at_no_more_bytes_than_integers_of_fewer_bits(network):
+    for bits in (3, 4, 5):
+        plain = QuantizeWeights(bits=bits).apply(network)
+        options = [quantized(network, rate) for rate in np.geomspace(1e-6, 1e-1, 16)]
+        fitting = [n for n in options if size(n) <= size(plain)]
+        assert min(unlike(network, n) for n in fitting) < unlike(network, plain)
+
+
+def test_zeros_stay_zeros(network):
+    pruned = PruneMagnitude(sparsity=0.7).apply(network)
+    result = quantized(pruned, 1e-4)
+    zeros = pruned.tensor("first.weight") == 0
+    assert (result.tensor("first.weight")[zeros] == 0).all()
+    again = trained(network=result, samples=SAMPLES, epochs=1)
+    assert (again.tensor("first.weight")[result.tensor("first.weight") == 0] == 0).all()
+
+
+def test_engines_compute_the_same(network):
+    result = quantized(network, 1e-3)
+    x = dict(SAMPLES.inputs)
+    (found,) = onnxruntime.InferenceSession(to_onnx(result)).run(None, x)
+    assert np.abs(found - result.run(x)["y"]).max() < 1e-5
+
+
+def test_biases_are_left_alone_if_asked(network):
+    with_biases, without = quantized(network, 1e-3), quantized(network, 1e-3, biases=False)
+    assert with_biases.is_coded("first.bias")
+    assert not without.is_coded("first.bias")
+    assert size(with_biases) < size(without)
+
+
+def test_a_weight_of_zeros_stays_one():
+    network = perceptron().copy()
+    network.set_tensor("first.bias", torch.zeros(32))
+    assert not quantized(network, 1e-3, None).tensor("first.bias").any()
+
+
+def test_what_is_left_alone_is_told():
+    network = QuantizeWeights(keep=("branch", "head", "depthwise")).apply(convolutional())
+    result = quantized(network, 0.01, samples_for(network), keep=("head",))
+    told = {n.layer: n.text for n in result.notes if n.method == "quantize.rate_distortion"}
+    assert told["stem"] == "its weight is compressed already"
+    assert told["head"] == "kept as asked"
+    assert "bytes" in told["branch"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("rate", 0.0), ("rate", 1.0), ("rate", float("nan")), ("seed", -1)]
+)
+def test_settings_out_of_range_are_refused(setting, value):
+    with pytest.raises(InputError, match=setting):
+        QuantizeRateDistortion(**{setting: value})
+
+
+def test_unknown_layers_and_numbers_that_are_none_are_refused():
+    with pytest.raises(ModelError, match="frist is not a layer"):
+        quantized(perceptron(), 0.01, keep=("frist",))
+    network = perceptron().copy()
+    network.set_tensor("second.bias", torch.full((16,), np.inf))
+    with pytest.raises(ModelError, match=r"second\.bias holds NaN or infinity"):
+        quantized(network, 0.01, None)
+
+
+def test_the_fisher_information_is_that_of_its_definition():
+    """Of a linear softmax: F of weight (k, i) is E[p_k (1 - p_k) x_i^2]."""
+    network = perceptron()
+    x = SAMPLES.inputs["x"][:200]
+    found = importance(network, Samples({"x": np.repeat(x, 10, axis=0)}), seed=3)
+    hidden = torch.from_numpy(x)
+    for name in ("first", "second"):
+        weight, bias = (
+            network.tensor(f"{name}.{part}").detach() for part in ("weight", "bias")
+        )
+        hidden = torch.relu(hidden @ weight.T + bias)
+    scores = hidden @ network.tensor("third.weight").detach().T
+    chances = (scores + network.tensor("third.bias").detach()).softmax(1)
+    expected = (chances * (1 - chances)).T @ hidden.square() / len(x)
+    big = expected > expected.max() / 5
+    ratio = found["third.weight"][big] / expected[big]
+    assert (ratio.mean() - 1).abs() < 0.15
+    assert found["third.bias"].shape == (3,)

@@ -53,6 +53,7 @@ sanitize: $(CHECKED)/.installed
 		$(BIN)/python -m pytest --override-ini=pythonpath=$(CHECKED) -q \
 		tests/kernels/test_kernels.py tests/kernels/test_adaptive_kernels.py \
 		tests/kernels/test_integers.py tests/kernels/test_tables.py \
+		tests/kernels/test_lanes_kernels.py tests/codecs/test_lanes_codec.py \
 		tests/codecs/test_rans_codec.py tests/codecs/test_runs_codec.py \
 		tests/codecs/test_huffman_codec.py tests/codecs/test_context_codec.py \
 		tests/codecs/test_mixing_codec.py

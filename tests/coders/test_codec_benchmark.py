@@ -89,6 +89,7 @@ def test_a_network_is_coded_and_compared():
     arrays = codecs.tensors("resnet44 pruned")
     own = codecs._own("context", arrays)(arrays)
     assert own.size < codecs.entropy_bytes(arrays)
+    assert codecs._own("lanes", arrays)(arrays).size < 1.01 * own.size
     assert min(own.encode_s, own.decode_s) > 0
     assert codecs._zstd(arrays).size > own.size
     assert sum(a.size for a in arrays) == 655_408

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import tersor.kernels as kernels
 from tersor.errors import FormatError
 from tersor.kernels import reference_adaptive as adaptive
-from tersor.kernels import reference_context, reference_mixing
+from tersor.kernels import reference_context, reference_lanes, reference_mixing
 from tersor.kernels.choose import choice, module
 from tersor.kernels.reference_adaptive import Shape
 
@@ -37,6 +37,12 @@ CODERS = {
         kernels.mixing_decode,
         reference_mixing.mixing_encode,
         reference_mixing.mixing_decode,
+    ),
+    "lanes": Coder(
+        kernels.lanes_encode,
+        kernels.lanes_decode,
+        reference_lanes.lanes_encode,
+        reference_lanes.lanes_decode,
     ),
 }
 coders = pytest.mark.parametrize("coder", CODERS.values(), ids=CODERS)

@@ -6,13 +6,18 @@ import pytest
 import tersor.kernels as kernels
 from tersor.codecs.codec import Part
 from tersor.codecs.context import Context
+from tersor.codecs.lanes import Lanes
 from tersor.codecs.mixing import Mixing
 from tersor.errors import FormatError
 from tersor.kernels import Shape
 from tersor.kernels.tables import BitWriter
 
-CODECS = {"context": Context(), "mixing": Mixing()}
-ENCODERS = {"context": kernels.context_encode, "mixing": kernels.mixing_encode}
+CODECS = {"context": Context(), "mixing": Mixing(), "lanes": Lanes()}
+ENCODERS = {
+    "context": kernels.context_encode,
+    "mixing": kernels.mixing_encode,
+    "lanes": kernels.lanes_encode,
+}
 
 
 @pytest.fixture(params=CODECS)

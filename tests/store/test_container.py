@@ -120,38 +120,74 @@ def encode_of(reader, name):
 def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
     for name, wanted in [
         ("reference", ["raw", "zstd"]),
-        ("portable", ["raw", "context", "huffman", "rans", "runs", "sparse", "zstd"]),
+        (
+            "portable",
+            ["raw", "huffman", "rans", "runs", "sparse", "zstd", "lanes", "context"],
+        ),
     ]:
         made = choose.Choice(name, "a test asks for it", choose.LEVELS)
         monkeypatch.setattr(layout, "choice", lambda made=made: made)
         assert [one.codec.name for one in layout.candidates("auto")] == wanted
-        wanted = wanted if name == "reference" else [*wanted[:3], "mixing", *wanted[3:]]
+        wanted = wanted if name == "reference" else [*wanted, "mixing"]
         assert [one.codec.name for one in layout.candidates("best")] == wanted
         wanted = wanted if name == "reference" else ["raw", "rans"]
         assert [one.codec.name for one in layout.candidates("fast")] == wanted
     assert [one.codec.name for one in layout.candidates("rans")] == ["rans"]
 
 
-def test_pruned_floats_are_coded_as_places_and_values():
-    rng = np.random.default_rng(0)
-    floats = np.where(rng.random(2**14) < 0.1, rng.normal(size=2**14), 0).astype(np.float32)
-    tensors = {"pruned": floats, "integers": (20 * floats).astype(np.int8)}
-    reader = Reader(encode(tensors, {}))
-    assert reader.info("pruned").codec == "sparse"
-    assert reader.info("integers").codec != "sparse"
-    assert same(reader.tensor("pruned"), floats)
-
-
-def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_does_not(monkeypatch):
+def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_is_no_larger(monkeypatch):
     made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
     monkeypatch.setattr(layout, "choice", lambda: made)
     rng = np.random.default_rng(0)
-    scale = np.repeat([20.0, 0.3], 64)  # columns that the coder tells apart
-    small, large = (rng.normal(0, scale, (n, 128)).round().astype(np.int8) for n in (100, 800))
-    for codec, wanted in [("auto", ["context", "zstd"]), ("best", ["mixing"] * 2)]:
-        reader = Reader(encode({"small": small, "large": large}, {}, codec=codec))
-        assert [reader.info(name).codec for name in ("small", "large")] == wanted
-        np.testing.assert_array_equal(reader.tensor("large"), large)
+    scale = np.repeat([20.0, 0.3], 64)  # columns that the coders tell apart
+    given = {
+        name: rng.normal(0, scale, (rows, 128)).round().astype(np.int8)
+        for name, rows in (("small", 3), ("large", 800))
+    }
+    auto, best = (Reader(encode(given, {}, codec=codec)) for codec in ("auto", "best"))
+    assert [auto.info(name).codec for name in given] == ["context", "lanes"]
+    for name, array in given.items():
+        assert best.info(name).stored <= auto.info(name).stored
+        np.testing.assert_array_equal(auto.tensor(name), array)
+        np.testing.assert_array_equal(best.tensor(name), array)
+
+
+class Sized(Raw):
+    """Writes as many bytes as it is told."""
+
+    def __init__(self, name, size):
+        self.name, self.size = name, size
+
+    def encode(self, data, parts=()):
+        return bytes(self.size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "wanted"),
+    [
+        ((100, 200, 100, 100), "first"),
+        ((200, 199, 199, 198), "second"),  # slower ones save less than a hundredth
+        ((200, 200, 197, 197), "third"),
+        ((1000, 1000, 989, 980), "third"),  # the last saves less than another one
+        ((1000, 1000, 989, 979), "last"),
+    ],
+)
+def test_what_is_slower_must_save_a_hundredth(sizes, wanted):
+    names = ["first", "second", "third", "last"]
+    coders = [
+        layout.Candidate(Sized(name, size), 10**6, int(i > 1))
+        for i, (name, size) in enumerate(zip(names, sizes, strict=True))
+    ]
+    piece = layout._Piece(bytes(1000), ())
+    assert layout._code(piece, coders).block.codec == wanted
+
+
+def test_only_auto_wants_slower_coders_to_save_something(monkeypatch):
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
+    wants = {one.codec.name: (one.saves, one.most) for one in layout.candidates("auto")}
+    assert (wants["rans"][0], wants["lanes"], wants["context"]) == (0, (1, 2**24), (1, 2**14))
+    assert {one.saves for one in layout.candidates("best")} == {0}
 
 
 def test_best_does_not_try_the_slowest_coder_on_floats(monkeypatch):

@@ -7,13 +7,20 @@ there, and refused with FormatError.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tersor.errors import FormatError, InputError
-from tersor.kernels import choose, reference, reference_context, reference_mixing
+from tersor.kernels import (
+    choose,
+    reference,
+    reference_context,
+    reference_lanes,
+    reference_mixing,
+)
 from tersor.kernels.reference import MOST_CODE_BITS, MOST_LANES, Bytes, Counts, States, Words
 from tersor.kernels.reference_adaptive import Shape, Values
 
@@ -32,6 +39,8 @@ __all__ = [
     "huffman_decode",
     "huffman_encode",
     "join_planes",
+    "lanes_decode",
+    "lanes_encode",
     "mixing_decode",
     "mixing_encode",
     "pack_bits",
@@ -270,6 +279,24 @@ def mixing_decode(payload: Bytes, shapes: Sequence[Shape], target: Values) -> No
     native = choose.module()
     decode = None if native is None else native.mixing_decode
     _decode(payload, shapes, target, decode, reference_mixing.mixing_decode)
+
+
+def lanes_encode(values: Values, shapes: Sequence[Shape], most: int) -> bytes | None:
+    """The payload of the lanes coder: see `context_encode`; of one value or more."""
+    native = choose.module()
+    given = None if native is None else partial(native.lanes_encode, reference.log2_table())
+    return _encode(values, shapes, most, given, reference_lanes.lanes_encode)
+
+
+def lanes_decode(payload: Bytes, shapes: Sequence[Shape], target: Values) -> None:
+    """The reverse of `lanes_encode`; the magnitudes may be 256.
+
+    Raises:
+        FormatError: The payload is not one for these shapes.
+    """
+    native = choose.module()
+    given = None if native is None else partial(native.lanes_decode, choose.level())
+    _decode(payload, shapes, target, given, reference_lanes.lanes_decode)
 
 
 def _encode(

@@ -33,7 +33,6 @@ coders", arXiv:1402.3392.
 """
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +40,17 @@ from numpy.typing import NDArray
 import tersor.kernels as kernels
 from tersor.errors import FormatError
 from tersor.kernels import choose
-from tersor.kernels.reference import LEAST_BITS, LOWEST, MOST_BITS, MOST_LANES, Bytes, Counts
+from tersor.kernels.reference import (
+    LEAST_BITS,
+    LOG_FRACTION,
+    LOWEST,
+    MOST_BITS,
+    MOST_LANES,
+    Bytes,
+    Counts,
+    log2_table,
+    to_frequencies,
+)
 from tersor.kernels.tables import BitReader, BitWriter, sized
 
 FORMS = ((1, False), (2, False), (2, True), (4, False), (4, True), (8, False), (8, True))
@@ -49,7 +58,6 @@ _FORM_BITS = 3
 _LEVELS = 18  # most bits of a weight
 _KEPT = 3  # bits of a weight below its highest
 _HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
-_FRACTION = 16  # bits behind the point of a logarithm
 _SAMPLE, _SAMPLES = 2**13, 8  # bytes of a sample, and how many of them choose the form
 _PER_LANE = 1024  # bytes of words for which a lane, which costs about three bytes, is worth it
 _SYMBOL_BITS = 5  # that a symbol takes in a table, about
@@ -69,7 +77,7 @@ def encode(data: bytes, *, single: bool = False) -> bytes:
         return b""
     given, native = kernels.as_bytes(data), choose.module()
     if native is not None:
-        return bytes(native.rans_write(given, _log2(), single))
+        return bytes(native.rans_write(given, log2_table(), single))
     return _encode(given, single=single)
 
 
@@ -169,7 +177,7 @@ def _decode_plane(plane: _Plane, weights: Weights, body: Bytes, target: Bytes) -
     if (states < LOWEST).any():
         raise FormatError(f"state {states.min()} out of range", offset=0)
     words = body[4 * plane.lanes :]
-    frequencies = _frequencies(weights, plane.bits)
+    frequencies = to_frequencies(weights, plane.bits)
     kernels.rans_decode(words, states, frequencies, plane.bits, target)
 
 
@@ -185,7 +193,7 @@ def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]
     if table + cost + 32 * lanes >= 8 * plane.size:
         head.put(0, 1)
         return None, plane.tobytes()
-    states, words = kernels.rans_encode(plane, _frequencies(weights, bits), bits, lanes)
+    states, words = kernels.rans_encode(plane, to_frequencies(weights, bits), bits, lanes)
     head.put(1, 1)
     head.put(bits - LEAST_BITS, 2)
     head.put(lanes.bit_length() - 1, 3)
@@ -233,9 +241,9 @@ def _form(data: Bytes) -> int:
 
 def _cost(plane: Bytes) -> int:
     """Bits that a plane takes, about."""
-    counts, log2 = kernels.histogram(plane).astype(np.int64), _log2()
+    counts, log2 = kernels.histogram(plane).astype(np.int64), log2_table()
     table = _SYMBOL_BITS * int(np.count_nonzero(counts))
-    entropy = int((counts * (log2[plane.size] - log2[counts])).sum()) >> _FRACTION
+    entropy = int((counts * (log2[plane.size] - log2[counts])).sum()) >> LOG_FRACTION
     return min(8 * plane.size, table + entropy)
 
 
@@ -253,16 +261,6 @@ def _weights(counts: Counts) -> Weights:
     return rounded
 
 
-def _frequencies(weights: Weights, bits: int) -> NDArray[np.uint32]:
-    """Frequencies that sum to 2^bits: see the module's text."""
-    total, whole = 1 << bits, int(weights.sum())
-    rare = (weights > 0) & (weights * total < 2 * whole)
-    others = np.cumsum(np.where(rare, 0, weights))
-    upper = others * (total - np.count_nonzero(rare)) // others[-1]
-    found: NDArray[np.uint32] = (np.diff(upper, prepend=0) + rare).astype(np.uint32)
-    return found
-
-
 def _precision(counts: Counts, weights: Weights) -> tuple[int, int]:
     """Bits of the frequencies, and bits that all symbols then take.
 
@@ -270,28 +268,8 @@ def _precision(counts: Counts, weights: Weights) -> tuple[int, int]:
     """
     given, costs = counts.astype(np.int64), []
     for bits in range(LEAST_BITS, MOST_BITS + 1):
-        each = (bits << _FRACTION) - _log2()[_frequencies(weights, bits)]
-        costs.append(int((given * each).sum()) >> _FRACTION)
+        each = (bits << LOG_FRACTION) - log2_table()[to_frequencies(weights, bits)]
+        costs.append(int((given * each).sum()) >> LOG_FRACTION)
     limit = min(costs) + min(costs) // _WORTH
     chosen = next(i for i, cost in enumerate(costs) if cost <= limit)
     return LEAST_BITS + chosen, costs[chosen]
-
-
-@cache
-def _log2() -> NDArray[np.int64]:
-    """log2 of 0 .. 2^16 in units of 2^-16, by squaring: whole numbers are the same anywhere.
-
-    Of 0, which does not occur, 0. The rest is at most two units too small.
-    """
-    numbers = np.arange(_SAMPLE * _SAMPLES + 1, dtype=np.uint64)
-    length = np.zeros(numbers.size, np.int64)
-    for bit in range(1, _FRACTION + 1):
-        length += numbers >> np.uint64(bit) > 0
-    mantissa = numbers << (31 - length).astype(np.uint64)
-    result = length
-    for _ in range(_FRACTION):
-        mantissa = mantissa * mantissa >> np.uint64(31)
-        carry = mantissa >> np.uint64(32)
-        mantissa >>= carry
-        result = result * 2 + carry.astype(np.int64)
-    return result

@@ -4,6 +4,7 @@ Words and numbers are little-endian. Nothing here is fast; everything is exact.
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ Words = NDArray[np.uint16]
 LEAST_BITS, MOST_BITS = 12, 15  # of the frequencies of rANS
 MOST_LANES = 64
 MOST_CODE_BITS = 12  # of a Huffman code
+LOG_FRACTION = 16  # bits behind the point of a logarithm
 LOWEST = 1 << 16  # a state of rANS lies in [LOWEST, 2^32)
 _WORDS = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 _NO_VALUE = 255  # a gap that only passes 255 zeros
@@ -167,6 +169,36 @@ def rans_decode(
 
 def _rounds(count: int, lanes: int) -> Iterator[slice]:
     return (slice(at, min(at + lanes, count)) for at in range(0, count, lanes))
+
+
+def to_frequencies(weights: NDArray[np.int64], bits: int) -> NDArray[np.uint32]:
+    """Frequencies that sum to 2^bits: see `rans_payload.py`; some weight is not 0."""
+    total, whole = 1 << bits, int(weights.sum())
+    rare = (weights > 0) & (weights * total < 2 * whole)
+    others = np.cumsum(np.where(rare, 0, weights))
+    upper = others * (total - np.count_nonzero(rare)) // others[-1]
+    found: NDArray[np.uint32] = (np.diff(upper, prepend=0) + rare).astype(np.uint32)
+    return found
+
+
+@cache
+def log2_table() -> NDArray[np.int64]:
+    """log2 of 0 .. 2^16 in units of 2^-16, by squaring: whole numbers are the same anywhere.
+
+    Of 0, which does not occur, 0. The rest is at most two units too small.
+    """
+    numbers = np.arange((1 << LOG_FRACTION) + 1, dtype=np.uint64)
+    length = np.zeros(numbers.size, np.int64)
+    for bit in range(1, LOG_FRACTION + 1):
+        length += numbers >> np.uint64(bit) > 0
+    mantissa = numbers << (31 - length).astype(np.uint64)
+    result = length
+    for _ in range(LOG_FRACTION):
+        mantissa = mantissa * mantissa >> np.uint64(31)
+        carry = mantissa >> np.uint64(32)
+        mantissa >>= carry
+        result = result * 2 + carry.astype(np.int64)
+    return result
 
 
 def canonical_codes(lengths: Bytes) -> NDArray[np.uint16]:

@@ -143,7 +143,8 @@ def write(
         tensors: Arrays by name; the element types of `tersor.store.elements`.
         sections: Bytes by name.
         codec: Name of a codec; or "fast" (of those that encode fast), "auto" (of those that
-            decode fast) or "best" (of all): each block takes whichever gives the fewest bytes.
+            decode fast) or "best" (of all): each block takes whichever gives the fewest bytes,
+            but for slower ones in "auto", which must save a hundredth.
         kind: What the file is: one of KINDS.
 
     Returns:

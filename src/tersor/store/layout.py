@@ -23,18 +23,15 @@ from tersor.store.elements import ELEMENTS, SECTION, Array, code_of, to_bytes
 
 _JOINABLE = 2**16  # bytes; larger pieces are blocks of their own
 _LARGEST = 2**23
-_BY_KERNELS = {
-    "context",
-    "huffman",
-    "mixing",
-    "rans",
-    "runs",
-    "sparse",
-}  # numpy: a minute for a second
+_BY_KERNELS = {  # numpy: a minute for a second
+    *("context", "huffman", "lanes", "mixing", "rans", "runs", "sparse"),
+}
 _FAST = {"raw", "rans"}  # encode and decode at hundreds of megabytes a second
 _BEST = {"mixing"}  # only where time does not count
-_INTEGERS = {"mixing"}  # tried on elements of at most eight bits
+_INTEGERS = {"lanes", "mixing"}  # tried on elements of at most eight bits
 _WIDE = {"sparse"}  # tried on others
+_SLOWER = ("lanes", "context", "mixing")  # than all others, each more than the one before
+_WORTH = 1  # of a hundred bytes: what "auto" wants saved by what is slower
 _QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
 _SEVERAL = ("fast", "auto", "best")
 _MOST_THREADS = 8  # each holds a block of 8 MiB and what came of it
@@ -80,17 +77,27 @@ class Coded:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A codec, and the size of the largest block that it is tried on."""
+    """A codec, and when it is taken.
+
+    Attributes:
+        codec: The codec.
+        most: Bytes of the largest block that it is tried on.
+        saves: Of a hundred bytes, how many it must be shorter than those tried before.
+    """
 
     codec: Codec
     most: int
+    saves: int
 
 
 def candidates(codec: str) -> list[Candidate]:
-    """The codec of that name, or several of which the shortest wins; raw first.
+    """The codec of that name, or several of which the shortest wins; raw first, slow last.
 
-    "fast" tries what encodes fast, "auto" all that decode fast, "best" all. Where the native
-    kernels are missing, those that need them are left out, and zstd is what is fast.
+    "fast" tries what encodes fast, "best" all. "auto" weighs bytes against the time to decode
+    them: those that take up to ten nanoseconds a byte as they are; `lanes`, which takes about
+    two to three times as long as `rans`, where it saves a hundredth; and `context`, ten times
+    slower again, where it saves another hundredth of a block of at most 16 KiB. Where the
+    native kernels are missing, those that need them are left out, and zstd is what is fast.
 
     Raises:
         InputError: There is no such codec.
@@ -104,12 +111,25 @@ def candidates(codec: str) -> list[Candidate]:
             usable &= _FAST
         elif codec == "auto":
             usable -= _BEST
-        names = sorted(usable, key=lambda name: (name != "raw", name))
+        names = sorted(usable, key=_order)
     elif codec not in codec_names():
         allowed = f"one of {', '.join(_SEVERAL)}, " + ", ".join(codec_names())
         raise InputError("codec", got=codec, allowed=allowed)
-    limits = _QUICK if codec == "auto" else {}
-    return [Candidate(find_codec(n).CODEC(), limits.get(n, 2 * _LARGEST)) for n in names]
+    limits, worth = (_QUICK, _WORTH) if codec == "auto" else ({}, 0)
+    return [
+        Candidate(
+            find_codec(name).CODEC(),
+            limits.get(name, 2 * _LARGEST),
+            worth if name in _SLOWER else 0,
+        )
+        for name in names
+    ]
+
+
+def _order(name: str) -> tuple[int, str]:
+    """From fast to slow."""
+    slow = _SLOWER.index(name) + 2 if name in _SLOWER else int(name != "raw")
+    return slow, name
 
 
 def blocks(items: Sequence[Item], coders: Sequence[Candidate]) -> Iterator[Coded]:
@@ -198,10 +218,13 @@ def _all_coded(
 def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:
     """The shortest payload; among equals that of the first coder."""
     data = piece.data
-    fit = [coder.codec for coder in coders if len(data) <= coder.most]
+    fit = [coder for coder in coders if len(data) <= coder.most]
     if len(fit) > 1:
         others = _INTEGERS if any(part.bits > 8 for part in piece.parts) else _WIDE
-        fit = [codec for codec in fit if codec.name not in others]
-    payloads = [(codec.name, codec.encode(data, piece.parts)) for codec in fit]
-    name, payload = min(payloads, key=lambda pair: len(pair[1]))
+        fit = [coder for coder in fit if coder.codec.name not in others]
+    name, payload = fit[0].codec.name, fit[0].codec.encode(data, piece.parts)
+    for coder in fit[1:]:
+        found = coder.codec.encode(data, piece.parts)
+        if 100 * len(found) < (100 - coder.saves) * len(payload):
+            name, payload = coder.codec.name, found
     return Coded(Block(name, len(data), len(payload), zlib.crc32(data)), payload)

@@ -22,7 +22,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 5;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 6;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -159,6 +159,11 @@ std::vector<TensorShape> shapes_of(const In<std::int64_t>& given, std::size_t n_
   return shapes;
 }
 
+void check_magnitudes(const std::int16_t* values, std::size_t n) {
+  const auto small = [](std::int16_t value) { return -255 <= value && value <= 255; };
+  require(std::all_of(values, values + n, small), "magnitude");
+}
+
 using Encode = std::ptrdiff_t (*)(std::int16_t*, const TensorShape*, std::size_t, std::uint8_t*, std::size_t);
 using Decode = bool (*)(const std::uint8_t*, std::size_t, const TensorShape*, std::size_t, std::int16_t*);
 
@@ -167,8 +172,7 @@ void bind_adaptive(nb::module_& m, const std::string& name, Encode encode, Decod
       (name + "_encode").c_str(),
       [encode](Out<std::int16_t> values, In<std::int64_t> given, Target out) {
         const auto shapes = shapes_of(given, values.size());
-        const auto small = [](std::int16_t value) { return -255 <= value && value <= 255; };
-        require(std::all_of(values.data(), values.data() + values.size(), small), "magnitude");
+        check_magnitudes(values.data(), values.size());
         return encode(values.data(), shapes.data(), shapes.size(), out.data(), out.size());
       },
       Free());
@@ -177,6 +181,28 @@ void bind_adaptive(nb::module_& m, const std::string& name, Encode encode, Decod
       [decode](Bytes bytes, In<std::int64_t> given, Out<std::int16_t> values) {
         const auto shapes = shapes_of(given, values.size());
         return decode(bytes.data(), bytes.size(), shapes.data(), shapes.size(), values.data());
+      },
+      Free());
+}
+
+void bind_lanes(nb::module_& m) {
+  m.def(
+      "lanes_encode",
+      [](In<std::int64_t> log2, In<std::int16_t> values, In<std::int64_t> given, Target out) {
+        const auto shapes = shapes_of(given, values.size());
+        require(values.size() >= 1, "values");
+        require(log2.size() == (1u << 16) + 1, "log2");
+        check_magnitudes(values.data(), values.size());
+        return lanes_encode(values.data(), shapes.data(), shapes.size(), log2.data(), out.data(), out.size());
+      },
+      Free());
+  m.def(
+      "lanes_decode",
+      [](int level, Bytes bytes, In<std::int64_t> given, Out<std::int16_t> values) {
+        const auto shapes = shapes_of(given, values.size());
+        require(supported(level), "level");
+        return lanes_decode(bytes.data(), bytes.size(), shapes.data(), shapes.size(), values.data(),
+                            static_cast<Level>(level));
       },
       Free());
 }
@@ -273,6 +299,7 @@ NB_MODULE(_native, m) {
   bind_huffman(m);
   bind_adaptive(m, "context", context_encode, context_decode);
   bind_adaptive(m, "mixing", mixing_encode, mixing_decode);
+  bind_lanes(m);
   bind_planes(m);
   bind_small(m);
 }

@@ -1,7 +1,7 @@
 // The native kernels. Each is defined by its numpy twin in ../reference.py, and equal to it bit by bit.
 //
 // No kernel keeps state or looks at a byte outside of what it was given, whatever the bytes say. None
-// allocates more than tables of fixed size, or throws, but for the context and mixing coders, which
+// allocates more than tables of fixed size, or throws, but for the context, mixing and lanes coders, which
 // hold some numbers for each column, and whole payloads, which hold planes as large as what they
 // stand for. Callers keep the preconditions named here.
 
@@ -83,6 +83,9 @@ std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t count
 bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,
                Level level);
 
+// Frequencies of 256 symbols that sum to 2^bits, from weights below 2^18 of which one at least is not 0.
+void to_frequencies(const std::uint32_t* weights, unsigned bits, std::uint32_t* frequencies);
+
 // levels.cpp: the levels of 256 symbols, in 0 .. most, from that bit on; 1 <= most <= 255. Returns the
 // bit behind them; -1 if no such table stands there.
 std::ptrdiff_t read_levels(const std::uint8_t* data, std::size_t n, std::size_t at, unsigned most,
@@ -108,6 +111,12 @@ std::ptrdiff_t context_encode(std::int16_t* values, const TensorShape* shapes, s
 // False if the bytes are not what the encoder writes for some values of these shapes.
 bool context_decode(const std::uint8_t* bytes, std::size_t n, const TensorShape* shapes,
                     std::size_t n_shapes, std::int16_t* values);
+
+// lanes.cpp: as context.cpp; log2 of 0 .. 2^16 in units of 2^-16.
+std::ptrdiff_t lanes_encode(const std::int16_t* values, const TensorShape* shapes, std::size_t n_shapes,
+                            const std::int64_t* log2, std::uint8_t* out, std::size_t room);
+bool lanes_decode(const std::uint8_t* bytes, std::size_t n, const TensorShape* shapes,
+                  std::size_t n_shapes, std::int16_t* values, Level level);
 
 // mixing.cpp: as context.cpp.
 std::ptrdiff_t mixing_encode(std::int16_t* values, const TensorShape* shapes, std::size_t n_shapes,

@@ -2,25 +2,11 @@
 
 #include <immintrin.h>
 
-#include <array>
-
 #include "kernels.hpp"
+#include "word_order.hpp"
 
 namespace tersor {
 namespace {
-
-// For each mask of lanes that take a word: which word each lane takes.
-constexpr auto order = [] {
-  std::array<std::array<std::uint32_t, 8>, 256> result{};
-  for (unsigned mask = 0; mask < 256; ++mask) {
-    std::uint32_t next = 0;
-    for (unsigned lane = 0; lane < 8; ++lane) {
-      result[mask][lane] = next;
-      next += mask >> lane & 1;
-    }
-  }
-  return result;
-}();
 
 template <bool wide>
 inline __m256i step(const RansTable& table, __m256i& x, RansInput& in) {
@@ -45,7 +31,7 @@ inline __m256i step(const RansTable& table, __m256i& x, RansInput& in) {
   const auto taken = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
   const auto* from = reinterpret_cast<const __m128i*>(in.words + 2 * in.at);
   const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
-  const auto* which = reinterpret_cast<const __m256i*>(order[taken].data());
+  const auto* which = reinterpret_cast<const __m256i*>(word_order[taken].data());
   const __m256i spread = _mm256_permutevar8x32_epi32(words, _mm256_loadu_si256(which));
   const __m256i filled = _mm256_or_si256(_mm256_slli_epi32(x, 16), spread);
   x = _mm256_blendv_epi8(x, filled, low);

@@ -6,6 +6,7 @@
 #include <memory>
 #include <numeric>
 
+#include "bit_stream.hpp"
 #include "kernels.hpp"
 
 namespace tersor {
@@ -30,79 +31,18 @@ using Buffer = std::unique_ptr<std::uint8_t[]>;
 
 Buffer buffer(std::size_t n) { return std::make_unique_for_overwrite<std::uint8_t[]>(n); }
 
-void to_frequencies(const Weights& weights, unsigned bits, Frequencies& frequencies) {
-  const std::uint64_t total = std::uint64_t{1} << bits;
-  const auto whole = std::accumulate(weights, weights + symbols, std::uint64_t{0});
-  std::uint64_t rare = 0, others = 0, so_far = 0, before = 0;
-  const auto is_rare = [&](std::uint64_t w) { return w != 0 && w * total < 2 * whole; };
-  for (const std::uint32_t w : weights) {
-    rare += is_rare(w);
-    others += is_rare(w) ? 0 : w;
-  }
-  for (std::size_t s = 0; s < symbols; ++s) {
-    const bool one = is_rare(weights[s]);
-    so_far += one ? 0 : weights[s];
-    const std::uint64_t upper = so_far * (total - rare) / others;
-    frequencies[s] = static_cast<std::uint32_t>(upper - before) + one;
-    before = upper;
-  }
-}
-
 // ---- Reading
 
-class Reader {
- public:
-  Reader(const std::uint8_t* data, std::size_t n) : data_(data), n_(n) {}
-
-  std::uint64_t get(unsigned bits) {  // up to 56
-    std::uint64_t word = 0;
-    const std::size_t first = at_ / 8;
-    if (first + 8 <= n_) {
-      std::memcpy(&word, data_ + first, 8);
-    } else if (first < n_) {
-      std::memcpy(&word, data_ + first, n_ - first);
-    }
-    word >>= at_ % 8;
-    at_ += bits;
-    fine_ = fine_ && at_ <= 8 * n_;
-    return word & ((std::uint64_t{1} << bits) - 1);
+void get_weights(BitReader& head, Weights& weights) {
+  std::uint8_t levels[symbols];
+  if (!head.get_levels(most_level, levels)) return;
+  if (std::all_of(levels, levels + symbols, [](auto level) { return level == 0; })) return head.refuse();
+  for (std::size_t s = 0; s < symbols; ++s) {
+    const unsigned below = levels[s] > 0 ? levels[s] - 1u : 0u, kept = std::min(below, kept_bits);
+    const auto top = static_cast<std::uint32_t>(1u << kept | head.get(kept));
+    weights[s] = levels[s] > 0 ? top << (below - kept) : 0;
   }
-
-  std::uint64_t get_size() {
-    const auto bits = static_cast<unsigned>(get(6));
-    const std::uint64_t low = get(std::min(bits, 32u));
-    const std::uint64_t value = bits > 32 ? low | get(bits - 32) << 32 : low;
-    fine_ = fine_ && static_cast<unsigned>(std::bit_width(value)) == bits;
-    return value;
-  }
-
-  void get_weights(Weights& weights) {
-    std::uint8_t levels[symbols];
-    const auto end = fine_ ? read_levels(data_, n_, at_, most_level, levels) : -1;
-    fine_ = end >= 0 && std::any_of(levels, levels + symbols, [](auto level) { return level != 0; });
-    if (!fine_) return;
-    at_ = static_cast<std::size_t>(end);
-    for (std::size_t s = 0; s < symbols; ++s) {
-      const unsigned below = levels[s] > 0 ? levels[s] - 1u : 0u, kept = std::min(below, kept_bits);
-      const auto top = static_cast<std::uint32_t>(1u << kept | get(kept));
-      weights[s] = levels[s] > 0 ? top << (below - kept) : 0;
-    }
-  }
-
-  bool end(std::size_t& byte) {
-    const auto rest = static_cast<unsigned>((8 - at_ % 8) % 8);
-    const bool clean = get(rest) == 0;
-    byte = at_ / 8;
-    return fine_ && clean;
-  }
-
-  bool fine() const { return fine_; }
-
- private:
-  const std::uint8_t* data_;
-  std::size_t n_, at_ = 0;
-  bool fine_ = true;
-};
+}
 
 struct Plane {
   unsigned bits = 0, lanes = 0;  // no lanes: as it is
@@ -111,7 +51,7 @@ struct Plane {
 };
 
 // False if there cannot be such a plane in n bytes.
-bool read_plane(Reader& head, std::size_t length, std::size_t n, Plane& plane) {
+bool read_plane(BitReader& head, std::size_t length, std::size_t n, Plane& plane) {
   plane.size = length;
   if (head.get(1) == 0) return head.fine();
   plane.bits = least_bits + static_cast<unsigned>(head.get(2));
@@ -141,70 +81,34 @@ bool decode_plane(const Plane& plane, const std::uint8_t* body, std::uint8_t* ou
 
 // ---- Writing
 
-class Writer {
- public:
-  explicit Writer(std::vector<std::uint8_t>& out) : out_(out) {}
-
-  void put(std::uint64_t value, unsigned bits) {  // up to 32
-    word_ |= value << used_;
-    for (used_ += bits; used_ >= 8; used_ -= 8) {
-      out_.push_back(static_cast<std::uint8_t>(word_));
-      word_ >>= 8;
+void put_levels(BitWriter& head, const std::uint8_t* levels) {
+  int last = 0;
+  for (std::size_t at = 0; at < symbols; ++at) {
+    if (last == 0) {
+      const auto* next = std::find_if(levels + at, levels + symbols, [](auto v) { return v != 0; });
+      const auto run = static_cast<std::size_t>(next - (levels + at));
+      head.put_gamma(static_cast<std::uint32_t>(run + 1));
+      at += run;
+      if (at == symbols) return;
+      head.put(levels[at] - 1u, std::bit_width(most_level - 1));
+    } else {
+      const int step = levels[at] - last;
+      head.put_gamma(static_cast<std::uint32_t>(2 * (step < 0 ? -step : step) - (step > 0) + 1));
     }
+    last = levels[at];
   }
+}
 
-  void put_size(std::uint64_t value) {
-    const auto bits = static_cast<unsigned>(std::bit_width(value));
-    put(bits, 6);
-    put(value & 0xffffffff, std::min(bits, 32u));
-    if (bits > 32) put(value >> 32, bits - 32);
+void put_weights(BitWriter& head, const Weights& weights) {
+  std::uint8_t levels[symbols];
+  for (std::size_t s = 0; s < symbols; ++s) levels[s] = static_cast<std::uint8_t>(std::bit_width(weights[s]));
+  put_levels(head, levels);
+  for (std::size_t s = 0; s < symbols; ++s) {
+    if (levels[s] <= 1) continue;
+    const unsigned below = levels[s] - 1u, kept = std::min(below, kept_bits);
+    head.put(weights[s] >> (below - kept) & ((1u << kept) - 1), kept);
   }
-
-  void put_gamma(std::uint32_t value) {
-    const auto rest = static_cast<unsigned>(std::bit_width(value)) - 1;
-    put(std::uint64_t{1} << rest, rest + 1);
-    put(value - (1u << rest), rest);
-  }
-
-  void put_levels(const std::uint8_t* levels) {
-    int last = 0;
-    for (std::size_t at = 0; at < symbols; ++at) {
-      if (last == 0) {
-        const auto* next = std::find_if(levels + at, levels + symbols, [](auto v) { return v != 0; });
-        const auto run = static_cast<std::size_t>(next - (levels + at));
-        put_gamma(static_cast<std::uint32_t>(run + 1));
-        at += run;
-        if (at == symbols) return;
-        put(levels[at] - 1u, std::bit_width(most_level - 1));
-      } else {
-        const int step = levels[at] - last;
-        put_gamma(static_cast<std::uint32_t>(2 * (step < 0 ? -step : step) - (step > 0) + 1));
-      }
-      last = levels[at];
-    }
-  }
-
-  void put_weights(const Weights& weights) {
-    std::uint8_t levels[symbols];
-    for (std::size_t s = 0; s < symbols; ++s) levels[s] = static_cast<std::uint8_t>(std::bit_width(weights[s]));
-    put_levels(levels);
-    for (std::size_t s = 0; s < symbols; ++s) {
-      if (levels[s] <= 1) continue;
-      const unsigned below = levels[s] - 1u, kept = std::min(below, kept_bits);
-      put(weights[s] >> (below - kept) & ((1u << kept) - 1), kept);
-    }
-  }
-
-  void end() {
-    if (used_ > 0) out_.push_back(static_cast<std::uint8_t>(word_));
-    word_ = used_ = 0;
-  }
-
- private:
-  std::vector<std::uint8_t>& out_;
-  std::uint64_t word_ = 0;
-  unsigned used_ = 0;
-};
+}
 
 // Bits that a plane takes, about.
 std::uint64_t estimate(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2) {
@@ -289,7 +193,7 @@ void append(std::vector<std::uint8_t>& out, const void* from, std::size_t n) {
 }
 
 // How the plane is coded goes into the head, its states and words, or its bytes, into the body.
-bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, Writer& head,
+bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, BitWriter& head,
                   Weights& weights, std::vector<std::uint8_t>& body) {
   Histogram counts;
   histogram(plane, n, counts);
@@ -320,9 +224,28 @@ bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* 
 
 }  // namespace
 
+void to_frequencies(const std::uint32_t* weights, unsigned bits, std::uint32_t* frequencies) {
+  const std::uint64_t total = std::uint64_t{1} << bits;
+  const auto whole = std::accumulate(weights, weights + symbols, std::uint64_t{0});
+  std::uint64_t rare = 0, others = 0, so_far = 0, before = 0;
+  const auto is_rare = [&](std::uint64_t w) { return w != 0 && w * total < 2 * whole; };
+  for (std::size_t s = 0; s < symbols; ++s) {
+    const std::uint32_t w = weights[s];
+    rare += is_rare(w);
+    others += is_rare(w) ? 0 : w;
+  }
+  for (std::size_t s = 0; s < symbols; ++s) {
+    const bool one = is_rare(weights[s]);
+    so_far += one ? 0 : weights[s];
+    const std::uint64_t upper = so_far * (total - rare) / others;
+    frequencies[s] = static_cast<std::uint32_t>(upper - before) + one;
+    before = upper;
+  }
+}
+
 bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,
                Level level) {
-  Reader head(payload, n);
+  BitReader head(payload, n);
   if (head.get_size() != count || count == 0) return false;
   const auto form = head.get(3);
   if (!head.fine() || form >= std::size(forms) || count % forms[form].width != 0) return false;
@@ -336,7 +259,7 @@ bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, st
   }
   if (stored > n) return false;
   for (unsigned p = 0; p < width; ++p) {
-    if (planes[p].lanes > 0) head.get_weights(planes[p].weights);
+    if (planes[p].lanes > 0) get_weights(head, planes[p].weights);
     if (!head.fine()) return false;
   }
   std::size_t at = 0;
@@ -360,7 +283,7 @@ std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t n,
   if (width > 1) split_planes(data, length, width, turned, apart.get());
   const std::uint8_t* from = width == 1 ? data : apart.get();
   std::vector<std::uint8_t> payload, body;
-  Writer head(payload);
+  BitWriter head(payload);
   head.put_size(n);
   head.put(form, 3);
   Weights weights[8];
@@ -369,7 +292,7 @@ std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t n,
     coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], body);
   }
   for (unsigned p = 0; p < width; ++p) {
-    if (coded[p]) head.put_weights(weights[p]);
+    if (coded[p]) put_weights(head, weights[p]);
   }
   head.end();
   payload.insert(payload.end(), body.begin(), body.end());

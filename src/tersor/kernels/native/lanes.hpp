@@ -1,0 +1,96 @@
+// The lanes coder: chances, and what decoding looks up. Definition: ../reference_lanes_tables.py.
+
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "bit_stream.hpp"
+#include "kernels.hpp"
+
+namespace tersor::lanes {
+
+using i64 = std::int64_t;
+using u8 = std::uint8_t;
+using u32 = std::uint32_t;
+using u64 = std::uint64_t;
+
+constexpr int most_lanes = 8, step = 8, levels = 24, sign_pairs = 9, zero_classes = 4, odds_steps = 93, even = 48;
+constexpr int lowest_level = 4, buckets = 28, weight_steps = 64;
+constexpr unsigned kind_bits = 15, magnitude_bits = 12;
+constexpr u32 kind_total = 1u << kind_bits, magnitude_total = 1u << magnitude_bits;
+
+// Of the signs above and beside: whether there are any.
+constexpr int zero_class(int signs) { return 2 * (signs % 3 != 0) + (signs / 3 != 0); }
+
+// Which bucket a magnitude, less 1, is in; where a bucket begins, and how many it holds.
+int bucket_of(u32 rest);
+struct Bucket {
+  u32 first, size;
+};
+Bucket bucket_at(int number);
+
+// What is chosen for a payload.
+struct Choices {
+  int lanes = 1, first = 0, last = 0;
+  u8 zeros[zero_classes][levels] = {};
+  u8 signs[sign_pairs] = {};
+  int tables = 1;
+  u8 table_of[levels] = {};         // of magnitudes
+  u8 used[levels] = {};             // buckets of a table
+  u8 weights[levels][buckets] = {};
+};
+
+// How often what occurred.
+struct Counts {
+  u32 kinds[levels][sign_pairs][3] = {};
+  u32 magnitudes[levels][buckets] = {};
+};
+
+Choices choose(const Counts& counts, const i64* log2);
+void write(const Choices& choices, BitWriter& head);
+bool read(BitReader& head, Choices& choices);
+
+// Two bounds for each context: below the first is 0, below the second a positive value.
+using Bounds = std::array<u32, levels * sign_pairs>;  // first | second << 16
+Bounds to_bounds(const Choices& choices);
+
+// How often each magnitude, less 1, of a table; summing to 2^12.
+using Frequencies = std::uint32_t[256];
+void to_magnitudes(const Choices& choices, int table, Frequencies& frequencies);
+
+// What decoding looks up.
+struct Tables {
+  explicit Tables(const Choices& choices);
+
+  int first, last;                               // levels
+  Bounds bounds;
+  std::array<u32, levels * sign_pairs> at;       // where the magnitudes of a context begin
+  std::vector<u32> magnitudes;                   // less 1 | slot - start << 8 | frequency - 1 << 20
+};
+
+// Some columns of `rows` rows; of the last row only those before `cut`.
+struct Chunk {
+  std::size_t first, count, width, cut;
+  int rows;
+  const int* base;        // of each row: the logarithm of its mean
+  const int* offsets;     // of each column
+  const u32 *beside, *above;  // of each column: the column whose kinds those of its neighbours are
+  u8* kinds;              // of each column, for each row: 0; 1 for a positive, 2 for a negative value
+  std::int16_t* values;
+  u32* row_sums;          // of magnitudes; the other of all columns
+  u64* column_sums;
+};
+
+struct Stream {
+  const u8* words;
+  std::size_t left;
+  u32 x[most_lanes];
+};
+
+// lanes_avx2.cpp: eight whole rows. The stream holds at least 16 words for each column, and 8 more.
+constexpr std::size_t words_for(std::size_t columns) { return 16 * columns + 8; }
+void chunk_avx2(const Tables& tables, const Chunk& chunk, Stream& stream);
+
+}  // namespace tersor::lanes

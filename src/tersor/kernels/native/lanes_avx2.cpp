@@ -1,0 +1,150 @@
+// Chunks of the lanes coder in AVX2: eight rows in a vector. Equal to Player in lanes.cpp.
+
+#include <immintrin.h>
+
+#include "lanes.hpp"
+#include "word_order.hpp"
+
+namespace tersor::lanes {
+namespace {
+
+inline __m256i all(int value) { return _mm256_set1_epi32(value); }
+inline __m256i wide(const u8* kinds) {
+  return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(kinds)));
+}
+inline __m128i narrow(__m256i x) {
+  return _mm_packs_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256(x, 1));
+}
+
+// States below 2^16 take a word.
+inline __m256i fill(__m256i x, Stream& in) {
+  const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
+  const auto taken = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
+  const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in.words)));
+  const auto* which = reinterpret_cast<const __m256i*>(word_order[taken].data());
+  const __m256i spread = _mm256_permutevar8x32_epi32(words, _mm256_loadu_si256(which));
+  const auto count = static_cast<std::size_t>(_mm_popcnt_u32(taken));
+  in.words += 2 * count;
+  in.left -= count;
+  return _mm256_blendv_epi8(x, _mm256_or_si256(_mm256_slli_epi32(x, 16), spread), low);
+}
+
+// Columns of eight values as rows, and the sums of their magnitudes.
+inline void put(const __m128i (&columns)[step], const Chunk& chunk) {
+  __m128i a[8], b[8];
+  for (int i = 0; i < 4; ++i) {
+    a[2 * i] = _mm_unpacklo_epi16(columns[i], columns[i + 4]);
+    a[2 * i + 1] = _mm_unpackhi_epi16(columns[i], columns[i + 4]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    b[2 * i] = _mm_unpacklo_epi16(a[i], a[i + 4]);
+    b[2 * i + 1] = _mm_unpackhi_epi16(a[i], a[i + 4]);
+  }
+  __m128i sums = _mm_setzero_si128();
+  for (int lane = 0; lane < 8; ++lane) {
+    const __m128i low = b[lane / 2], high = b[lane / 2 + 4];
+    const __m128i row = lane % 2 == 0 ? _mm_unpacklo_epi16(low, high) : _mm_unpackhi_epi16(low, high);
+    sums = _mm_add_epi16(sums, _mm_abs_epi16(row));
+    auto* to = chunk.values + static_cast<std::size_t>(lane) * chunk.width + chunk.first;
+    if (chunk.count == step) {
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(to), row);
+    } else {
+      std::memcpy(to, &row, 2 * chunk.count);
+    }
+  }
+  std::uint16_t each[step];
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(each), sums);
+  for (std::size_t i = 0; i < chunk.count; ++i) chunk.column_sums[chunk.first + i] += each[i];
+}
+
+// Kinds of all values; returns how many are not 0, and where their tables of magnitudes begin.
+inline std::size_t kinds_of(const Tables& tables, const Chunk& chunk, __m256i& x, Stream& in, u32* others,
+                            unsigned* masks) {
+  const __m256i base = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(chunk.base));
+  const auto* bounds = reinterpret_cast<const int*>(tables.bounds.data());
+  const __m256i first_level = all(tables.first), last_level = all(tables.last);
+  __m256i kind = chunk.first > 0 ? wide(chunk.kinds + 8 * (chunk.first - 1)) : _mm256_setzero_si256();
+  std::size_t count = 0;
+  for (std::size_t i = 0; i < chunk.count; ++i) {
+    const std::size_t column = chunk.first + i;
+    const __m256i beside = _mm256_and_si256(kind, all(chunk.beside[column] == chunk.width ? 0 : -1));
+    const __m256i above = wide(chunk.kinds + 8 * chunk.above[column]);
+    const __m256i mean = _mm256_srai_epi32(_mm256_add_epi32(base, all(chunk.offsets[column])), 2);
+    const __m256i level =
+        _mm256_min_epi32(_mm256_max_epi32(_mm256_sub_epi32(mean, all(lowest_level)), first_level), last_level);
+    const __m256i by_level = _mm256_add_epi32(_mm256_slli_epi32(level, 3), level);
+    const __m256i by_above = _mm256_add_epi32(_mm256_add_epi32(above, above), above);
+    const __m256i at = _mm256_add_epi32(_mm256_add_epi32(by_level, by_above), beside);
+
+    const __m256i both = _mm256_i32gather_epi32(bounds, at, 4);
+    const __m256i first = _mm256_and_si256(both, all(0xffff)), second = _mm256_srli_epi32(both, 16);
+    const __m256i slot = _mm256_and_si256(x, all(kind_total - 1));
+    const __m256i zero = _mm256_cmpgt_epi32(first, slot), not_negative = _mm256_cmpgt_epi32(second, slot);
+    const __m256i start = _mm256_andnot_si256(zero, _mm256_blendv_epi8(second, first, not_negative));
+    const __m256i stop = _mm256_blendv_epi8(_mm256_blendv_epi8(all(kind_total), second, not_negative), first, zero);
+    const __m256i part = _mm256_mullo_epi32(_mm256_sub_epi32(stop, start), _mm256_srli_epi32(x, kind_bits));
+    x = fill(_mm256_add_epi32(part, _mm256_sub_epi32(slot, start)), in);
+    kind = _mm256_add_epi32(all(2), _mm256_add_epi32(zero, not_negative));
+    const __m128i kinds = _mm_packus_epi16(narrow(kind), _mm_setzero_si128());
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(chunk.kinds + 8 * column), kinds);
+
+    const unsigned mask = 255u ^ static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(zero)));
+    const auto* which = reinterpret_cast<const __m256i*>(packed_order[mask].data());
+    const __m256i packed = _mm256_permutevar8x32_epi32(at, _mm256_loadu_si256(which));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(others + count), packed);
+    masks[i] = mask;
+    count += static_cast<std::size_t>(_mm_popcnt_u32(mask));
+  }
+  return count;
+}
+
+// Contexts become magnitudes.
+inline void magnitudes_of(const Tables& tables, std::size_t count, __m256i& x, Stream& in, u32* others) {
+  const auto* tables_at = reinterpret_cast<const int*>(tables.at.data());
+  const auto* magnitudes = reinterpret_cast<const int*>(tables.magnitudes.data());
+  const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), none = _mm256_setzero_si256();
+  for (std::size_t i = 0; i < count; i += 8) {
+    auto* place = reinterpret_cast<__m256i*>(others + i);
+    const __m256i used = _mm256_cmpgt_epi32(all(static_cast<int>(count - i)), lanes);
+    const __m256i table = _mm256_mask_i32gather_epi32(none, tables_at, _mm256_loadu_si256(place), used, 4);
+    const __m256i slot = _mm256_add_epi32(table, _mm256_and_si256(x, all(magnitude_total - 1)));
+    const __m256i entry = _mm256_mask_i32gather_epi32(none, magnitudes, slot, used, 4);
+    const __m256i upper = _mm256_srli_epi32(x, magnitude_bits);
+    const __m256i offset = _mm256_and_si256(_mm256_srli_epi32(entry, 8), all(0xfff));
+    const __m256i whole = _mm256_mullo_epi32(_mm256_srli_epi32(entry, 20), upper);
+    x = fill(_mm256_blendv_epi8(x, _mm256_add_epi32(_mm256_add_epi32(whole, upper), offset), used), in);
+    _mm256_storeu_si256(place, _mm256_add_epi32(_mm256_and_si256(entry, all(0xff)), all(1)));
+  }
+}
+
+}  // namespace
+
+void chunk_avx2(const Tables& tables, const Chunk& chunk, Stream& stream) {
+  Stream in = stream;
+  __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in.x));
+  u32 others[8 * step + 8];
+  unsigned masks[step];
+  magnitudes_of(tables, kinds_of(tables, chunk, x, in, others, masks), x, in, others);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(in.x), x);
+  stream = in;
+
+  __m256i sums = _mm256_setzero_si256();
+  __m128i columns[step] = {};
+  const u32* next = others;
+  for (std::size_t i = 0; i < chunk.count; ++i) {
+    const auto* which = reinterpret_cast<const __m256i*>(word_order[masks[i]].data());
+    const __m256i given = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(next));
+    const __m256i kinds = wide(chunk.kinds + 8 * (chunk.first + i));
+    const __m256i other = _mm256_cmpgt_epi32(kinds, _mm256_setzero_si256());
+    const __m256i negative = _mm256_cmpgt_epi32(kinds, all(1));
+    const __m256i spread = _mm256_permutevar8x32_epi32(given, _mm256_loadu_si256(which));
+    const __m256i magnitude = _mm256_and_si256(spread, other);
+    sums = _mm256_add_epi32(sums, magnitude);
+    columns[i] = narrow(_mm256_sub_epi32(_mm256_xor_si256(magnitude, negative), negative));
+    next += _mm_popcnt_u32(masks[i]);
+  }
+  put(columns, chunk);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(chunk.row_sums), sums);
+}
+
+}  // namespace tersor::lanes

@@ -6,7 +6,7 @@ from torch.nn import functional
 
 from tersor.network.capture import capture
 from tersor.network.layers import layers
-from tersor.network.points import points
+from tersor.network.points import only_moves, points
 from tersor.testing.networks import convolutional, encoder
 
 
@@ -87,3 +87,27 @@ def test_what_a_convolution_hands_to_a_pool_is_rounded_and_the_average_is_not():
 def test_a_pool_of_what_floats_make_reads_floats():
     found = found_in(capture(Pooled(residual=True), torch.randn(2, 3, 4, 4)))
     assert not any("mean" in users for users in rounded_reads(found).values())
+
+
+def test_padding_and_views_bring_no_new_values_but_pools_choose_some():
+    class Padded(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x):
+            x = functional.max_pool2d(functional.relu(self.first(x)), 2)
+            return self.second(functional.pad(x, (0, 1, 0, 1)))
+
+    network = capture(Padded(), (torch.zeros(1, 3, 8, 8),))
+    found = found_in(network)
+    moving = {node.name for node in found.of if only_moves(node, found)}
+    assert {name.split("_")[0] for name in moving} == {"pad"}
+    groups = {found.of[node] for node in found.of if node.name in moving}
+    assert all(any(n.name not in moving for n in found.groups[g]) for g in groups)
+
+
+def test_a_view_of_what_a_float_kernel_makes_brings_all_of_it():
+    found = found_in(encoder())
+    (joined,) = [n for n in found.of if n.name.startswith("reshape")]
+    assert not only_moves(joined, found)

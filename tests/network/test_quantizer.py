@@ -1,6 +1,7 @@
+import pytest
 import torch
 
-from tersor.network.quantizer import ActivationQuantizer
+from tersor.network.quantizer import ActivationQuantizer, round_in_place
 
 
 def test_rounding_without_gradients_gives_the_same_bits():
@@ -16,6 +17,25 @@ def test_rounding_leaves_its_input_alone():
     before = x.clone()
     ActivationQuantizer(0.1, 5)(x)
     assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("count", [1, 1 << 17, (1 << 17) + 1])
+def test_rounding_in_place_gives_the_same_bits(count):
+    x = torch.linspace(-9, 9, count)
+    quantizer = ActivationQuantizer(0.037, 7)
+    wanted = quantizer(x)
+    found = round_in_place(x, *quantizer.constants())
+    assert found is x
+    assert torch.equal(found, wanted)
+
+
+def test_rounding_in_place_reaches_every_number_in_any_order_of_memory():
+    quantizer = ActivationQuantizer(0.037, 7)
+    images = torch.randn(2, 3, 5, 7)
+    last = images.clone(memory_format=torch.channels_last)
+    for x in (images.clone(), last, images.clone().transpose(1, 3), images.clone()[:, :, ::2]):
+        wanted = quantizer(x)
+        assert torch.equal(round_in_place(x, *quantizer.constants()), wanted)
 
 
 def test_gradients_pass_inside_the_range_only():

@@ -1,3 +1,6 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +8,9 @@ import torch
 from tersor.data.samples import Samples
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.network.network import Network, Port
-from tersor.network.running import batch_size_of, for_running
+from tersor.network.packed import convolution
+from tersor.network.quantizer import round_in_place
+from tersor.network.running import batch_size_of, each_value, for_running
 from tersor.testing.networks import convolutional, perceptron, samples_for
 
 aten = torch.ops.aten
@@ -28,7 +33,9 @@ def targets(network):
 
 @pytest.mark.parametrize("make", [convolutional, perceptron])
 @pytest.mark.parametrize("rounded", [False, True])
-def test_the_outputs_are_the_same_bits(make, rounded):
+def test_the_outputs_are_the_same_bits(make, rounded, monkeypatch):
+    """But for packed convolutions, which are the same to rounding: see test_packed."""
+    monkeypatch.setattr("tersor.network.running.pack", lambda *_: None)
     network, samples = make(), samples_for(make(), 4)
     if rounded:
         network = QuantizeStatic(min_sqnr_db=0.0).apply(network, samples)
@@ -40,10 +47,53 @@ def test_the_outputs_are_the_same_bits(make, rounded):
     assert len(for_running(network).graph.nodes) == len(network.graph.nodes)
 
 
-def test_activation_functions_overwrite_what_nobody_else_reads():
+def test_activation_functions_overwrite_what_nobody_else_reads(monkeypatch):
+    monkeypatch.setattr("tersor.network.running.pack", lambda *_: None)
     found = targets(for_running(convolutional()))
     assert "aten.relu_.default" in found
     assert "aten.hardtanh_.default" in found
+
+
+def test_roundings_overwrite_what_nobody_else_reads():
+    network, samples = convolutional(), samples_for(convolutional(), 4)
+    rounded = QuantizeStatic(min_sqnr_db=0.0).apply(network, samples)
+    running = for_running(rounded)
+    in_place = [n for n in running.graph.nodes if n.target is round_in_place]
+    others = [n for n in running.graph.nodes if n.op == "call_module"]
+    assert in_place
+    assert [n.args[0].op for n in others if n.args[0].op == "placeholder"]  # the caller's
+    kept = for_running(rounded, keep={n.name for n in rounded.graph.nodes})
+    assert all(n.target is not round_in_place for n in kept.graph.nodes)
+
+
+def test_convolutions_are_packed():
+    running = for_running(convolutional())
+    assert sum(n.target is convolution for n in running.graph.nodes) == 3
+    kept = for_running(convolutional(), keep={"relu_default"})
+    assert "relu_default" in {n.name for n in kept.graph.nodes}
+
+
+def test_a_network_for_running_ends_with_its_last_reader():
+    running = for_running(convolutional())
+    module = weakref.ref(running.module)
+    gc.disable()
+    try:
+        del running
+        assert module() is None
+    finally:
+        gc.enable()
+
+
+def test_values_are_told_of_the_nodes_that_are_asked_for():
+    network, samples = convolutional(), samples_for(convolutional(), 2)
+    arrays = network.tensors(samples.inputs)
+    with torch.no_grad():
+        everything = dict(each_value(network, arrays))
+        some = list(each_value(network, arrays, of={"relu_default", "x"}))
+    assert list(everything) == [node.name for node in network.graph.nodes]
+    assert [name for name, _ in some] == ["x", "relu_default"]
+    for name, value in some:
+        assert torch.equal(value, everything[name])
 
 
 def test_no_value_is_overwritten_that_somebody_else_looks_at():

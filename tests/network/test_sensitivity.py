@@ -6,6 +6,7 @@ import torch
 from torch import fx, nn
 
 from tersor.codes.affine import Affine
+from tersor.data.samples import Samples
 from tersor.network.network import Network, Port
 from tersor.network.quantizer import ActivationQuantizer
 from tersor.network.sensitivity import layer_noise
@@ -110,3 +111,24 @@ def test_outputs_that_are_no_floats_have_no_noise():
     network.module.recompile()
     network = Network(network.module, network.inputs, (Port("y", ("n",), "int64"),))
     assert layer_noise(network, network.copy(), ["n0"], samples_for(network)) == {}
+
+
+def test_layers_in_front_of_a_clamp_are_measured_where_it_lets_them_through():
+    """Of a layer behind whose clamp nothing moves, roundings make no noise."""
+    graph, root = fx.Graph(), nn.Module()
+    root.register_parameter("weight", nn.Parameter(torch.ones(3, 3)))
+    x = graph.placeholder("x")
+    y = graph.create_node(
+        "call_function", aten.linear.default, (x, graph.get_attr("weight")), name="n0"
+    )
+    graph.output((graph.call_function(aten.clamp.default, (y, 0.0, 6.0)),))
+    port = Port("x", ("n", 3), "float32")
+    network = Network(
+        fx.GraphModule(root, graph), (port,), (Port("y", port.shape, "float32"),)
+    )
+    coarse = network.copy()
+    coarse.set_code("weight", Affine.encode(torch.full((3, 3), 0.9), bits=8, axis=0))
+    for value, wanted in [(1.0, 0.01), (3.0, 0.0)]:  # 3 becomes 2.7, 9 is cut to 6
+        samples = Samples({"x": np.full((4, 3), value, np.float32)})
+        found = layer_noise(network, coarse, ["n0"], samples)["n0"]
+        assert found == pytest.approx(wanted, rel=1e-4)

@@ -58,7 +58,8 @@ class Histogram:
         self._widen(max(-low, high))
         step = 2.0 ** (self.exponent + 1) / _BINS
         steps = np.divide(numbers.reshape(-1), step, dtype=np.float64)  # nothing underflows
-        index = np.floor(steps).astype(np.int64) + _BINS // 2
+        index = np.floor(steps, out=steps).astype(np.int64)
+        index += _BINS // 2
         self.counts += np.bincount(index, minlength=_BINS)
 
     def merge(self, other: "Histogram") -> "Histogram":

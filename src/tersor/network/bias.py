@@ -76,12 +76,13 @@ def exact_means(exact: Network, samples: Samples) -> Means:
         exact: Without roundings, in evaluation mode.
         samples: Inputs; all are looked at.
     """
-    places, running = _places(exact), for_running(exact)
+    places = _places(exact)
+    running = for_running(exact, keep=places)
 
     def averages(batch: Batch) -> dict[str, torch.Tensor]:
         with torch.no_grad():
-            found = each_value(running, running.tensors(batch.inputs))
-            return {name: places[name].mean(value) for name, value in found if name in places}
+            found = each_value(running, running.tensors(batch.inputs), of=places)
+            return {name: places[name].mean(value) for name, value in found}
 
     def make() -> Callable[[Batch], dict[str, torch.Tensor]]:
         return averages
@@ -103,18 +104,22 @@ def mean_errors(network: Network, samples: Samples, means: Means) -> dict[str, t
         samples: Inputs; all are looked at.
         means: Of the same layers without roundings, for the same samples.
     """
-    places, running = _places(network), for_running(network)
+    places = _places(network)
+    running = for_running(network, keep=places)
+    in_turn = [node.name for node in running.graph.nodes if node.name in places]
     exact = iter(means.parts)
     with torch.no_grad():
         for chunk in samples.batches(_chunk(network)):
+            give_back_memory()  # of layers at the end of the chunk before
             parts = list(Samples(chunk.inputs).batches(means.size))
             wanted = [next(exact) for _ in parts]
-            runs = [each_value(running, running.tensors(part.inputs)) for part in parts]
-            for node in running.graph.nodes:
+            runs = [
+                each_value(running, running.tensors(part.inputs), of=places) for part in parts
+            ]
+            for name in in_turn:
                 values = [value for _, value in next_of_each(runs, running.device)]
-                if node.name in places:
-                    places[node.name].correct(values, [mean[node.name] for mean in wanted])
-                del values  # so that the next node finds its memory
+                places[name].correct(values, [mean[name] for mean in wanted])
+                del values  # so that the next layer finds its memory
     give_back_memory()
     found = ((p.bias, p.total / max(1, p.samples)) for p in places.values())
     return {name: error for name, error in found if isinstance(error, torch.Tensor)}

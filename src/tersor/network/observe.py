@@ -6,12 +6,11 @@ largest are taken of all. No activation outlives its last reader.
 
 import math
 from collections.abc import Callable, Iterable
-from functools import reduce
-from typing import Any
+from functools import lru_cache, reduce
 
 import numpy as np
 import torch
-from torch import fx
+from torch import nn
 
 from tersor.arrays.histogram import Histogram
 from tersor.data.samples import Batch, Samples
@@ -24,34 +23,17 @@ _MOST = 1 << 11  # numbers of a sample, on average over its batch
 _BATCH = 16
 
 
-class _Watcher(fx.Interpreter):
-    """Runs the graph and counts the results of some nodes."""
+class _Watch(nn.Module):
+    """Counts values as they come by."""
 
-    def __init__(self, network: Network, nodes: Iterable[str]) -> None:
-        super().__init__(network.module)
-        self.network = network
-        self.histograms = {name: Histogram() for name in nodes}
-        self.size = 0
-        self.weights: dict[str, Any] = {}
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self.histograms = {name: Histogram() for name in names}
+        self.most = 0
 
-    def watch(self, batch: Batch) -> Batch:
-        """Count the values of one batch."""
-        self.size = batch.size
-        with torch.inference_mode():
-            self.run(*self.network.tensors(batch.inputs))
-        return batch
-
-    def fetch_attr(self, target: str) -> Any:
-        if target not in self.weights:  # the way to it takes longer than a small operation
-            self.weights[target] = super().fetch_attr(target)
-        return self.weights[target]
-
-    def run_node(self, n: fx.Node) -> Any:
-        result = super().run_node(n)
-        histogram = self.histograms.get(n.name)
-        if histogram is not None:
-            _count(n.name, result, histogram, self.size * _MOST)
-        return result
+    def forward(self, value: torch.Tensor, name: str) -> None:
+        """Count a value of the current batch."""
+        _count(name, value, self.histograms[name], self.most)
 
 
 def observe(
@@ -74,20 +56,44 @@ def observe(
     """
     names = list(nodes)
     running = for_running(network, keep=names)
-    watchers: list[_Watcher] = []
+    watches: list[_Watch] = []
 
     def make() -> Callable[[Batch], Batch]:
-        watchers.append(_Watcher(running, names))
-        return watchers[-1].watch
+        own = _Watch(names)
+        watches.append(own)
+        watched = _watched(running, own)
+
+        def watch(batch: Batch) -> Batch:
+            own.most = batch.size * _MOST
+            with torch.inference_mode():
+                watched.module(*watched.tensors(batch.inputs))
+            return batch
+
+        return watch
 
     batches = samples.batches(batch_size_of(network, _BATCH))
     for batch in over_batches(make, batches, network.device):
         if on_progress is not None:
             on_progress((batch.start + batch.size) / len(samples))
     return {
-        name: reduce(Histogram.merge, (watcher.histograms[name] for watcher in watchers))
+        name: reduce(Histogram.merge, (watch.histograms[name] for watch in watches))
         for name in names
     }
+
+
+def _watched(network: Network, watch: _Watch) -> Network:
+    """The network, with what `watch` is to see handed to it: interpreting takes longer."""
+    result = network.copy()
+    result.module.add_submodule("watch", watch)
+    last_input = [n for n in result.graph.nodes if n.op == "placeholder"][-1]
+    for node in list(result.graph.nodes):
+        if node.name in watch.histograms:
+            place = last_input if node.op == "placeholder" else node
+            with result.graph.inserting_after(place):
+                result.graph.call_module("watch", (node, node.name))
+    result.module.recompile()
+    result.graph.owning_module = None  # see `for_running`
+    return result
 
 
 def _count(name: str, value: torch.Tensor, histogram: Histogram, most: int) -> None:
@@ -97,11 +103,17 @@ def _count(name: str, value: torch.Tensor, histogram: Histogram, most: int) -> N
         raise ModelError(
             name, "gives NaN or infinity on a sample", "Check weights and samples."
         )
-    stride = -(-flat.numel() // most)
-    while math.gcd(stride, flat.numel()) > 1:  # else it might keep to some of the channels
-        stride += 1
-    part = flat[::stride].contiguous()  # read once: memory is far away
+    part = flat[:: _stride(flat.numel(), most)]
     histogram.add(part.cpu().numpy(), low=low, high=high)
+
+
+@lru_cache
+def _stride(count: int, most: int) -> int:
+    """Between numbers that are counted."""
+    stride = -(-count // most)
+    while math.gcd(stride, count) > 1:  # else it might keep to some of the channels
+        stride += 1
+    return stride
 
 
 def _flat(value: torch.Tensor) -> torch.Tensor:

@@ -112,6 +112,16 @@ def points(graph: fx.Graph, layers: list[Layer]) -> Points:
     return result
 
 
+def only_moves(node: fx.Node, found: Points) -> bool:
+    """Whether a node gives nothing but zeros and all that its group has anyway.
+
+    A pool or a slice chooses some of its values, and is none of these.
+    """
+    whole = _VIEWS | {"aten.cat.default", "aten.constant_pad_nd.default", "aten.pad.default"}
+    sources = _activations(node) if operation(node) in whole and _is_carrier(node) else []
+    return bool(sources) and all(found.of.get(s) == found.of[node] for s in sources)
+
+
 def _want(value: object, wanted: dict[fx.Node, None]) -> None:
     if isinstance(value, fx.Node):
         wanted[value] = None

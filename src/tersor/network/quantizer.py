@@ -14,6 +14,8 @@ from torch import fx, nn
 
 from tersor.network.network import Network
 
+_PIECE = 1 << 17  # numbers that a core's cache holds
+
 
 class ActivationQuantizer(nn.Module):
     """Round a tensor of any shape to the codes of one scale and zero point.
@@ -57,6 +59,29 @@ class ActivationQuantizer(nn.Module):
         codes = x.mul(1 / self.scale).round_()
         codes.clamp_(self.low - zero, self.high - zero)  # less the zero point
         return codes.mul_(self.scale)
+
+    def constants(self) -> tuple[float, float, int, int]:
+        """1 / scale and scale, and the smallest and largest code less the zero point."""
+        zero = int(self.zero_point)
+        return float(1 / self.scale), float(self.scale), self.low - zero, self.high - zero
+
+
+def round_in_place(
+    x: torch.Tensor, inverse: float, scale: float, low: int, high: int
+) -> torch.Tensor:
+    """`x` itself, each number rounded as `ActivationQuantizer` of these `constants` does.
+
+    Large tensors go through the cache in pieces: memory is read and written once.
+    """
+    flat = x.permute(0, 2, 3, 1) if x.ndim == 4 and _has_channels_last(x) else x
+    whole = flat.is_contiguous()
+    for part in torch.split(flat.view(-1), _PIECE) if whole else (x,):
+        part.mul_(inverse).round_().clamp_(low, high).mul_(scale)
+    return x
+
+
+def _has_channels_last(x: torch.Tensor) -> bool:
+    return x.is_contiguous(memory_format=torch.channels_last)
 
 
 def rounded_value(network: Network, node: fx.Node) -> fx.Node | None:

@@ -1,8 +1,8 @@
 """A network as it runs fastest here: for looking at its values, not for changing it.
 
-Activation functions overwrite what they read where nobody else reads it: a fresh tensor costs
-more than their arithmetic, since its pages have to be mapped and cleared. Weights that codes
-hold are decoded once.
+Activation functions and roundings overwrite what they read where nobody else reads it: a fresh
+tensor costs more than their arithmetic, since its pages have to be mapped and cleared. Weights
+that codes hold are decoded once, and convolutions are packed, see `network.packed`.
 """
 
 from collections.abc import Container, Iterator
@@ -13,6 +13,8 @@ from torch import fx
 
 from tersor.codes.code import Code
 from tersor.network.network import Network
+from tersor.network.packed import convolution, pack
+from tersor.network.quantizer import ActivationQuantizer, round_in_place
 from tersor.network.shapes import batch_size_for
 
 _ELEMENTS = 3 << 24  # of all values of a batch together: far more than live at once
@@ -30,6 +32,8 @@ _FRESH = {  # operations whose result is of floats and shares no memory with any
     aten.conv2d.default,
     aten.conv3d.default,
     aten.linear.default,
+    convolution,
+    *_IN_PLACE.values(),  # done to what was fresh, and is all that is left of it
 }
 
 
@@ -40,34 +44,64 @@ def for_running(network: Network, keep: Container[str] = ()) -> Network:
         network: In evaluation mode.
         keep: Names of nodes whose values somebody else looks at.
     """
-    result = _in_place(network, keep)
+    result = network.copy()
     _decode(result)
+    pack(result, keep)
+    for node in result.graph.nodes:
+        source: Any = next(iter(node.args), None)
+        if _is_free(source, node) and source.name not in keep:
+            _overwrite(result, node)
     result.module.recompile()
+    result.graph.owning_module = None  # else weights would outlive their last reader
     return result
 
 
-def each_value(network: Network, arrays: list[torch.Tensor]) -> Iterator[tuple[str, Any]]:
-    """Every node and its value, one after the other; none is kept after its last reader.
+class Runner(fx.Interpreter):
+    """Runs a graph node by node."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network.module)
+        self.extra_traceback = False
+        self.weights: dict[str, Any] = {}
+
+    def fetch_attr(self, target: str) -> Any:
+        """A weight; the way to it takes longer than a small operation, and is gone once."""
+        if target not in self.weights:
+            self.weights[target] = super().fetch_attr(target)
+        return self.weights[target]
+
+
+def each_value(
+    network: Network, arrays: list[torch.Tensor], of: Container[str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Nodes and their values, one after the other; none is kept after its last reader.
 
     Whoever changes a value in place changes what later nodes read.
+
+    Args:
+        network: In evaluation mode.
+        arrays: One per input.
+        of: Names of the nodes to stop at; None for all.
     """
-    interpreter = fx.Interpreter(network.module)
-    interpreter.args_iter = iter([array.to(network.device) for array in arrays])
+    runner = Runner(network)
+    runner.args_iter = iter([array.to(network.device) for array in arrays])
     for node in network.graph.nodes:
-        interpreter.env[node] = interpreter.run_node(node)
-        for dead in interpreter.user_to_last_uses.get(node, []):
-            del interpreter.env[dead]
-        yield node.name, interpreter.env[node]
+        runner.env[node] = runner.run_node(node)
+        for dead in runner.user_to_last_uses.get(node, []):
+            del runner.env[dead]
+        if of is None or node.name in of:
+            yield node.name, runner.env[node]
 
 
-def _in_place(network: Network, keep: Container[str]) -> Network:
-    result = network.copy()
-    for node in result.graph.nodes:
-        source: Any = next(iter(node.args), None) if node.target in _IN_PLACE else None
-        if _is_free(source, node) and source.name not in keep:
-            node.target = _IN_PLACE[node.target]
-    result.module.recompile()
-    return result
+def _overwrite(network: Network, node: fx.Node) -> None:
+    """Have a node give its result in the memory of its first argument, if it can."""
+    if node.target in _IN_PLACE:
+        node.target = _IN_PLACE[node.target]
+    elif node.op == "call_module":
+        module = network.module.get_submodule(str(node.target))
+        if isinstance(module, ActivationQuantizer):
+            node.op, node.target = "call_function", round_in_place
+            node.args = (node.args[0], *module.constants())
 
 
 def batch_size_of(network: Network, most: int) -> int:
@@ -97,5 +131,5 @@ def _is_free(source: Any, reader: fx.Node) -> bool:
     """Whether the source's result is new memory that `reader` alone reads."""
     if not isinstance(source, fx.Node) or len(source.users) > 1:
         return False
-    whole = source.target is aten.add.Tensor and reader.target is aten.relu.default
-    return source.target in _FRESH or whole
+    of_floats = reader.target is aten.relu.default or reader.op == "call_module"
+    return source.target in _FRESH or (source.target is aten.add.Tensor and of_floats)

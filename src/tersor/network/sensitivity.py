@@ -24,11 +24,15 @@ from torch import fx
 
 from tersor.data.samples import Batch, Samples
 from tersor.network.network import Network
+from tersor.network.running import for_running
 from tersor.network.shapes import batch_size_for
 from tersor.network.workers import over_batches
 
 _ELEMENTS = 1 << 22  # of all values of a batch together, which the backward pass needs
 _MOST = 16
+_BOTH = 2  # limits of a clamp
+
+aten = torch.ops.aten
 
 
 def layer_noise(
@@ -50,6 +54,7 @@ def layer_noise(
     totals = {name: np.zeros(len(exact.outputs)) for name in taken}
     power = np.zeros(len(exact.outputs))
     constants: dict[str, Any] = {}
+    rounded = for_running(rounded, keep={node.name for node in rounded.graph.nodes})
     batches = samples.batches(batch_size_for(exact, _ELEMENTS, _MOST))
     make = partial(_Tape, exact, rounded, taken, constants)
     for powers, moved in over_batches(lambda: make().measured, batches, exact.device):
@@ -114,6 +119,13 @@ class _Tape(fx.Interpreter):
         value = super().get_attr(target, args, kwargs)
         return value.detach() if isinstance(value, torch.Tensor) else value
 
+    def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """Clamp to two numbers as hardtanh does: its slope takes one pass, not four."""
+        limits = [a for a in args[1:] if isinstance(a, float | int)]
+        if target is aten.clamp.default and len(limits) == _BOTH:
+            target = aten.hardtanh.default
+        return super().call_function(target, args, kwargs)
+
     def run_node(self, n: fx.Node) -> Any:
         """Run it; a layer's result becomes a place where the backward pass is read."""
         result = super().run_node(n)
@@ -134,14 +146,14 @@ class _Tape(fx.Interpreter):
         def add(slope: torch.Tensor) -> None:
             with torch.no_grad():
                 found = self._twin(twin, reads)
-                error = (found if index is None else found[index]) - exact
+                error = (found if index is None else found[index]).sub_(exact)
                 self._add(name, error.mul_(slope))
 
         part.register_hook(add)  # type: ignore[no-untyped-call]
 
     def _add(self, name: str, products: torch.Tensor) -> None:
-        rows = self.size if products.shape[:1] == (self.size,) else 1
-        dots = products.reshape(rows, -1).sum(dim=1).double()
+        rows = products if products.shape[:1] == (self.size,) else products[None]
+        dots = rows[..., None].sum(dim=list(range(1, rows.ndim + 1))).double()
         self.dots[name] = self.dots[name] + dots if name in self.dots else dots
 
     def _tracked(self, value: Any) -> Any:

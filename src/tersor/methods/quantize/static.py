@@ -24,6 +24,7 @@ quantization", arXiv:2106.08295, sections 2 and 3.
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 from torch import fx
@@ -40,7 +41,7 @@ from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
 from tersor.network.observe import observe
-from tersor.network.points import input_of, points
+from tersor.network.points import input_of, only_moves, points
 from tersor.network.quantizer import ActivationQuantizer
 from tersor.network.sensitivity import layer_noise
 from tersor.network.trial import Trial, fits
@@ -94,10 +95,13 @@ class QuantizeStatic:
         folded = fold_batch_norm(network)
         chosen, notes = self._choose(folded)
         found = points(folded.graph, chosen)
-        histograms = observe(folded, (n.name for n in found.of), seen)
+        makers = [
+            [n.name for n in group if not only_moves(n, found)] for group in found.groups
+        ]
+        histograms = observe(folded, chain.from_iterable(makers), seen)
         grids: dict[str, Grid] = {}
-        for group in found.groups:
-            grid = self._grid([histograms[node.name] for node in group])
+        for group, names in zip(found.groups, makers, strict=True):
+            grid = self._grid([histograms[name] for name in names])
             grids.update((node.name, grid) for node in group)
         plan = _Plan(folded, grids, self.weight_bits or bits_for(isa_flags()))
         whole = plan.quantized(chosen)

@@ -8,9 +8,10 @@ from tersor.errors import InputError, ModelError
 from tersor.export.onnx import to_onnx
 from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.share.kmeans import ShareKmeans
+from tersor.network.curvature import curvature
 from tersor.network.from_onnx.reader import read
 from tersor.network.layers import weighted_layers
-from tersor.testing.networks import convolutional, perceptron
+from tersor.testing.networks import convolutional, perceptron, samples_for
 
 WEIGHTS = ("stem.weight", "branch.weight", "depthwise.weight", "head.weight")
 
@@ -58,6 +59,23 @@ def test_starts_lead_to_different_values():
     assert len({tuple(table.tolist()) for table in tables}) == 4
 
 
+def test_elements_that_do_more_to_the_outputs_are_met_better():
+    network = convolutional()
+    samples = samples_for(network, 64)
+    alike = ShareKmeans(bits=2, minimum=0).apply(network, samples)
+    found = ShareKmeans(bits=2, minimum=0, weigh="outputs").apply(network, samples)
+    counts = curvature(network, samples, list(WEIGHTS))
+    for path in WEIGHTS:
+        before, count = network.tensor(path).detach().numpy(), counts[path]
+        after, other = (made.tensor(path).numpy() for made in (found, alike))
+        h = count + count.mean()
+        assert (h * (before - after) ** 2).sum() < (h * (before - other) ** 2).sum()
+        best = distortion(before, kmeans(before, 4, weights=h), h)
+        assert (h * (before - after) ** 2).sum() == pytest.approx(best, rel=1e-5)
+    with pytest.raises(InputError, match="samples must be given: they weigh the elements"):
+        ShareKmeans(weigh="outputs").apply(network)
+
+
 def test_what_is_not_shared_is_told():
     method = ShareKmeans(bits=5, minimum=80, keep=("stem",))
     notes = {n.layer: (n.done, n.text) for n in method.apply(convolutional()).notes}
@@ -90,6 +108,7 @@ def test_pruned_and_shared_weights_come_back_from_onnx_as_they_were():
         ({"bits": 0}, "bits must be 1 to 8. Got 0"),
         ({"bits": 9}, "bits must be 1 to 8. Got 9"),
         ({"start": "best"}, "start must be one of linear, density, random, exact. Got 'best'"),
+        ({"weigh": "none"}, "weigh must be alike or outputs. Got 'none'"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"minimum": -1}, "minimum must be 0 or more"),
     ],

@@ -5,6 +5,10 @@ that are 0, masked or not, stay 0: the value 0 is one of the values then, and st
 training; others go there only if it is the nearest. Training moves values, not elements
 from one to another (`train.fine_tune` after this).
 
+Weighed by "outputs", an element counts by how much the outputs mind a change of it, as
+`network.curvature` estimates, plus the mean of that over its weight, since estimates of single
+elements are noisy.
+
 Shapes do not change. The file gets smaller: about `bits` per element that is not 0, and less
 where values are not equally frequent. An engine looks the values up while loading, and then
 is as fast as with floats.
@@ -13,10 +17,14 @@ Source: Han, Mao, Dally, "Deep Compression", arXiv:1510.00149, section 3; the op
 of a start: Choi, El-Khamy, Lee, arXiv:1612.01543.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tersor.arrays.kmeans import STARTS, kmeans
 from tersor.codes.code import Code
@@ -24,8 +32,9 @@ from tersor.codes.codebook import Codebook
 from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.errors import InputError
+from tersor.network.curvature import curvature
 from tersor.network.holding import hold_weights
-from tersor.network.layers import Layer
+from tersor.network.layers import Layer, weighted_layers
 from tersor.network.network import Network
 
 _NAME = "share.kmeans"
@@ -43,6 +52,7 @@ class ShareKmeans:
         minimum: Weights of fewer elements stay as they are: their values would outweigh the
             saving.
         keep: Names of layers that stay as they are.
+        weigh: "alike": all elements; "outputs": by what they do to the outputs. Needs samples.
     """
 
     bits: int = 5
@@ -50,29 +60,53 @@ class ShareKmeans:
     seed: int = 0
     minimum: int = 256
     keep: tuple[str, ...] = ()
+    weigh: Literal["alike", "outputs"] = "alike"
 
     def __post_init__(self) -> None:
         if not 1 <= self.bits <= 8:
             raise InputError("bits", got=self.bits, allowed="1 to 8")
         if self.start not in STARTS:
             raise InputError("start", got=self.start, allowed="one of " + ", ".join(STARTS))
+        if self.weigh not in ("alike", "outputs"):
+            raise InputError("weigh", got=self.weigh, allowed="alike or outputs")
         for name in ("seed", "minimum"):
             if getattr(self, name) < 0:
                 raise InputError(name, got=getattr(self, name), allowed="0 or more")
 
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
-        """See `Method.apply`. Needs no samples."""
+        """See `Method.apply`. Needs samples where they weigh the elements."""
+        counts: Mapping[str, NDArray[np.float32]] = {}
+        if self.weigh == "outputs":
+            if samples is None:
+                raise InputError("samples", got=None, allowed="given: they weigh the elements")
+            paths = [layer.weight for layer in weighted_layers(network)]
+            found = curvature(network, samples, list(dict.fromkeys(paths)), seed=self.seed)
+            counts = {path: each + each.mean() for path, each in found.items()}
         return hold_weights(
-            network, self._shared, method=_NAME, keep=self.keep, minimum=self.minimum
+            network,
+            partial(self._shared, counts),
+            method=_NAME,
+            keep=self.keep,
+            minimum=self.minimum,
         )
 
-    def _shared(self, _: Layer, weight: torch.Tensor | Masked) -> Code | str:
+    def _shared(
+        self,
+        counts: Mapping[str, NDArray[np.float32]],
+        layer: Layer,
+        weight: torch.Tensor | Masked,
+    ) -> Code | str:
         dense = (weight() if isinstance(weight, Masked) else weight).detach()
         if dense.numel() <= 1 << self.bits:
             return "no more weights than shared values"
         zero = bool((dense == 0).any())
         centroids = kmeans(
-            dense.cpu().numpy(), 1 << self.bits, start=self.start, zero=zero, seed=self.seed
+            dense.cpu().numpy(),
+            1 << self.bits,
+            start=self.start,
+            weights=counts.get(layer.weight),
+            zero=zero,
+            seed=self.seed,
         )
         return Codebook.encode(weight, torch.from_numpy(centroids), zero=zero)
 

@@ -4,7 +4,7 @@ import math
 import numpy as np
 import pytest
 
-from tersor.arrays.intervals import paired_mean, paired_proportions
+from tersor.arrays.intervals import paired_mean, paired_proportions, smallest_difference
 from tersor.data.samples import Samples
 from tersor.errors import DataError, InputError, ModelError, VerifyError
 from tersor.verify import Reference, compare, compare_engine, rounding_tolerance
@@ -71,6 +71,18 @@ def test_drop_has_the_interval_of_paired_proportions():
     lost = int(((X @ W.round()).argmax(1) != SAMPLES.labels).sum())
     assert (verdict.drop.low, verdict.drop.high) == paired_proportions(lost, 0, N)
     assert verdict.drop_pp.value == pytest.approx(100 * lost / N)
+
+
+def test_resolution_is_the_smallest_loss_that_these_samples_tell():
+    verdict = compare(original, noisy, SAMPLES)
+    lost = int(((X @ W.round()).argmax(1) != SAMPLES.labels).sum())
+    assert verdict.resolution == smallest_difference(lost, N)
+    assert compare(original, original, SAMPLES).resolution == smallest_difference(0, N)
+    of_mean = compare(original, noisy, Samples({"x": X}), metric="mse")
+    half = (of_mean.drop.high - of_mean.drop.low) / 2
+    assert of_mean.resolution == pytest.approx(half)
+    alone = compare(original, noisy, Samples({"x": X[:1]}), metric="mse:y")
+    assert alone.resolution is None
 
 
 def test_identical_models_lose_exactly_nothing():

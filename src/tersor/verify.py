@@ -17,7 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tersor.arrays.cases import Case, Cases
-from tersor.arrays.intervals import paired_mean, paired_proportions, wilson
+from tersor.arrays.intervals import (
+    paired_mean,
+    paired_proportions,
+    smallest_difference,
+    wilson,
+)
 from tersor.arrays.noise import Noise, Worst
 from tersor.data.samples import Batch, Samples
 from tersor.errors import DataError, InputError, ModelError, VerifyError
@@ -57,6 +62,8 @@ class Verdict:
         worst: Where the relative difference is largest; None if nothing differs.
         max_abs_error: The largest difference of one element.
         cases: The samples that differ most; see `arrays.cases`.
+        resolution: The smallest drop that so many samples tell from none, at 95 %, if they
+            differ as these do; None where too few samples give none.
     """
 
     samples: int
@@ -71,6 +78,7 @@ class Verdict:
     worst: Worst | None
     max_abs_error: float
     cases: tuple[Case, ...] = ()
+    resolution: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON holds it, without the cases: what is not finite becomes None."""
@@ -209,6 +217,7 @@ class _Tally:
             worst=errors.worst(),
             max_abs_error=errors.largest,
             cases=tuple(self.cases.worst()),
+            resolution=_resolution(sign * (before - after), proportions=yes_or_no),
         )
 
 
@@ -228,6 +237,13 @@ def _drop(
         return Score(float(lost.mean()), *(paired_mean(lost) or (None, None)))
     b, c = int((lost > 0).sum()), int((lost < 0).sum())
     return Score((b - c) / len(lost), *paired_proportions(b, c, len(lost)))
+
+
+def _resolution(lost: NDArray[np.float64], *, proportions: bool) -> float | None:
+    if proportions:
+        return smallest_difference(int(np.count_nonzero(lost)), len(lost))
+    ends = paired_mean(lost)
+    return None if ends is None else (ends[1] - ends[0]) / 2
 
 
 def _times(score: Score, factor: float) -> Score:

@@ -3,7 +3,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersor.arrays.intervals import Z, paired_mean, paired_proportions, wilson
+from tersor.arrays.intervals import (
+    Z,
+    paired_mean,
+    paired_proportions,
+    smallest_difference,
+    wilson,
+)
 from tersor.errors import InputError
 
 
@@ -99,3 +105,23 @@ def test_one_difference_has_no_interval():
 def test_impossible_counts_are_refused(wrong):
     with pytest.raises(InputError, match="must be"):
         wrong()
+
+
+@pytest.mark.parametrize("n", [12, 100, 1000])
+def test_differences_beyond_the_smallest_are_those_whose_interval_excludes_none(n):
+    for differing in range(1, 13):
+        least = smallest_difference(differing, n)
+        for worse in range(differing + 1):
+            low, _ = paired_proportions(worse, differing - worse, n)
+            assert (low > 0) == ((2 * worse - differing) / n > least)
+
+
+def test_fewer_than_four_samples_tell_no_difference():
+    assert smallest_difference(0, 50) == smallest_difference(3, 50) == Z * Z / 50
+    assert 3 < Z * Z < 4
+
+
+@pytest.mark.parametrize(("differing", "n"), [(-1, 5), (6, 5), (0, 0)])
+def test_differing_samples_are_some_of_all(differing, n):
+    with pytest.raises(InputError, match="differing"):
+        smallest_difference(differing, n)

@@ -82,6 +82,14 @@ def document():
             "test: all of test.npz",
         },
         "candidates": _candidates(),
+        "resolution": {
+            "samples": 2048,
+            "loss": 0.0046,
+            "loss_pp": 0.46,
+            "limit": 0.005,
+            "enough": True,
+            "samples_needed": None,
+        },
         "searches": [_search()],
         "portability": "Others may saturate.",
         "quiet": True,
@@ -148,6 +156,15 @@ def missed():
     result["budget"]["asked"] = {"size": "10x", "latency": "2x", "drop": "0.1pp"}
     result["budget"]["met"] = False
     result["budget"]["allowed_drop_pp"] = 0.1
+    result["data"].update(validation=100)
+    result["resolution"].update(
+        samples=100,
+        loss=0.0384,
+        loss_pp=3.84,
+        limit=0.001,
+        enough=False,
+        samples_needed=147_571,
+    )
     result["budget"]["missed"] = [
         {"what": "size", "asked": "10x", "got": "4.27x", "why": "int8 gives at most 4x"},
     ]

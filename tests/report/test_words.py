@@ -63,3 +63,37 @@ def test_without_test_samples_the_report_says_whose_figures_these_are():
     assert "samples that chose" in words.untested_words(result)
     assert "10000 validation samples" in words.accuracy_verdict(result)
     assert words.worst_words(result).startswith("validation sample 4719")
+
+
+def test_the_report_says_what_its_validation_samples_can_tell():
+    found = report_factory.document()
+    said = words.resolution_words(found)
+    assert said.startswith("2048 validation samples, which tell losses of 0.46 pp or more")
+    assert words.coarse_words(found) == ""
+    found["resolution"] = None
+    assert words.resolution_words(found) == words.coarse_words(found) == ""
+    del found["resolution"]
+    assert words.resolution_words(found) == words.coarse_words(found) == ""
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [(147_571, "About 150,000 would"), (1476, "About 1,500 would"), (42, "About 42 would")],
+)
+def test_a_limit_finer_than_the_samples_is_warned_of(needed, said):
+    found = report_factory.missed()
+    found["resolution"]["samples_needed"] = needed
+    warned = words.coarse_words(found)
+    assert "limit of 0.10 pp is finer than what 100 validation samples" in warned
+    assert said in warned
+
+
+def test_losses_of_a_metric_in_its_own_unit_are_told_in_it():
+    found = report_factory.missed()
+    found.update(drop_pp=None, drop={"value": 0.2, "low": 0.1, "high": 0.3})
+    found["budget"]["allowed_drop_pp"] = 1.0
+    found["resolution"].update(loss=0.125, loss_pp=None, limit=0.03, samples_needed=None)
+    assert "losses of 0.125 or more" in words.resolution_words(found)
+    warned = words.coarse_words(found)
+    assert "limit of 1 % is finer" in warned
+    assert "would tell" not in warned

@@ -63,6 +63,26 @@ def paired_proportions(b: int, c: int, n: int) -> Interval:
     return low, high
 
 
+def smallest_difference(differing: int, n: int) -> float:
+    """The smallest difference of two proportions that n paired samples tell from none.
+
+    Where m samples differ, Tango's interval excludes 0 if |b - c| > z sqrt(m). That can only
+    be if m exceeds z^2, so that
+
+        (b - c) / n > max(z sqrt(m), z^2) / n
+
+    Args:
+        differing: m, on which only one of the two succeeded.
+        n: All samples, at least 1.
+
+    >>> round(smallest_difference(0, 100), 4), round(smallest_difference(16, 1000), 4)
+    (0.0384, 0.0078)
+    """
+    if not 0 <= differing <= n or n < 1:
+        raise InputError("differing", got=(differing, n), allowed="0 to n, n at least 1")
+    return max(Z * math.sqrt(differing), Z * Z) / n
+
+
 def _deviation(b: int, c: int, n: int, d: float) -> float:
     """Standard deviation of b - c if the true difference is d."""
     linear = -b - c + (2 * n - b + c) * d

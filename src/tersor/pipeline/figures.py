@@ -94,6 +94,27 @@ def search(found: Search) -> document.Search:
     }
 
 
+def resolution(outcome: Outcome, limit_pp: float) -> document.Resolution | None:
+    """What the validation samples can tell, of the winner or else of the first judged."""
+    judged = (entry.verdict for entry in (outcome.winner, *outcome.entries))
+    found = next((verdict for verdict in judged if verdict is not None), None)
+    if found is None or found.resolution is None:
+        return None
+    share = found.drop_pp is not None
+    limit = limit_pp / 100 * (1.0 if share else abs(found.original.value))
+    bounds = share or limit > 0  # else signal to noise decides
+    enough = not bounds or found.resolution <= limit
+    needed = None if enough or not limit else (found.resolution / limit) ** 2
+    return {
+        "samples": found.samples,
+        "loss": found.resolution,
+        "loss_pp": 100 * found.resolution if share else None,
+        "limit": limit if bounds else None,
+        "enough": enough,
+        "samples_needed": None if needed is None else math.ceil(needed * found.samples),
+    }
+
+
 def _candidate(
     entry: Entry, outcome: Outcome, feeds: Mapping[str, Array], batch: int
 ) -> Candidate:

@@ -202,6 +202,26 @@ class Candidate(TypedDict):
     same_work: NotRequired[bool]
 
 
+class Resolution(TypedDict):
+    """How finely the validation samples judge.
+
+    Attributes:
+        samples: How many there are.
+        loss: The smallest loss that they tell from none, at 95 %, in the metric's own unit.
+        loss_pp: The same in percentage points; null if the metric is no fraction.
+        limit: The accuracy limit in the metric's own unit; null where it bounds no loss.
+        enough: False if the limit is finer than that.
+        samples_needed: About how many would do, if they differ as these; null if these do.
+    """
+
+    samples: int
+    loss: float
+    loss_pp: float | None
+    limit: float | None
+    enough: bool
+    samples_needed: int | None
+
+
 class Try(TypedDict):
     """One mix of integer and float layers that was judged on the validation samples.
 
@@ -270,6 +290,7 @@ class Report(TypedDict):
         operations: What runs in which precision; null if nothing was asked.
         path: How the error grows with depth; no points where the original won.
         stored: Where the bytes of model.tsr are, by stream and by tensor.
+        resolution: What the samples that chose can tell; null if nothing was judged.
         searches: For mixes of integer and float layers, one for each candidate with a search.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
@@ -303,6 +324,7 @@ class Report(TypedDict):
     stored: NotRequired[Stored]
     data: DataUse
     candidates: list[Candidate]
+    resolution: NotRequired[Resolution | None]
     searches: NotRequired[list[Search]]
     quiet: bool
     engines: dict[str, str | None]

@@ -145,6 +145,7 @@ def _headline(report: Report) -> dict[str, Any]:
     warnings = [
         words.noise_words(report),
         words.portability_words(report),
+        words.coarse_words(report),
         words.untested_words(report),
         words.judge_words(report),
     ]
@@ -162,6 +163,7 @@ def _headline(report: Report) -> dict[str, Any]:
         "missed": words.missed_words(report),
         "warnings": [line for line in warnings if line],
         "verdict": words.accuracy_verdict(report),
+        "resolution": words.resolution_words(report),
         "best": words.sentence(words.best_words(report)),
         "is_fraction": words.is_fraction(report),
     }

@@ -102,6 +102,8 @@ def _sentences(report: Report, screen: Screen) -> Iterable[RenderableType]:
     elif asked:
         yield screen.text(("Budget met", "bold green"), f" ({asked})")
     yield screen.text(("Accuracy: ", "bold"), words.accuracy_verdict(report))
+    if told := words.resolution_words(report):
+        yield screen.text(("Chosen on: ", "bold"), told)
     yield screen.text(("Speed: ", "bold"), words.sentence(words.best_words(report)))
     if kind := words.kind_words(report):
         yield screen.text(("Kind of network: ", "bold"), kind)
@@ -113,6 +115,7 @@ def _sentences(report: Report, screen: Screen) -> Iterable[RenderableType]:
 def _warnings(report: Report) -> tuple[str, ...]:
     told = (
         words.judge_words,
+        words.coarse_words,
         words.untested_words,
         words.noise_words,
         words.portability_words,

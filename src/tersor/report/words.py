@@ -2,9 +2,23 @@
 
 from collections.abc import Mapping
 
-from tersor.report.document import Candidate, Drop, LayerResult, Metric, Report
+from tersor.report.document import (
+    Candidate,
+    Drop,
+    LayerResult,
+    Metric,
+    Report,
+    Resolution,
+)
 from tersor.report.plain import plain
-from tersor.report.units import NOTHING, db_text, known, percent_text, pp_text, ratio_text
+from tersor.report.units import (
+    NOTHING,
+    db_text,
+    known,
+    percent_text,
+    pp_text,
+    ratio_text,
+)
 
 _METRICS = {
     "top1": "top-1 accuracy",
@@ -150,6 +164,43 @@ def _limit_words(report: Report, value: float, high: float) -> str:
     if high > allowed:
         return f"Within the {limit} allowed, but a loss of {pp_text(high)} is not excluded."
     return f"The whole interval keeps the {limit} allowed."
+
+
+def resolution_words(report: Report) -> str:
+    """What chose, and what losses it can tell; empty if nothing was judged."""
+    found = report.get("resolution")
+    if found is None:
+        return ""
+    loss = difference_text(report, _loss_of(found))
+    return (
+        f"{found['samples']} validation samples, which tell losses of {loss} or more from "
+        "chance (95 %), and no smaller ones."
+    )
+
+
+def coarse_words(report: Report) -> str:
+    """A warning where the limit is finer than the samples that chose can tell."""
+    found = report.get("resolution")
+    if found is None or found["enough"]:
+        return ""
+    limit = report["budget"].get("allowed_drop_pp")
+    said = pp_text(limit) if is_fraction(report) else f"{number_text(limit or 0.0)} %"
+    needed = found["samples_needed"]
+    more = "" if needed is None else f" About {_rounded(needed):,} would tell."
+    return (
+        f"The accuracy limit of {said} is finer than what {found['samples']} validation "
+        f"samples can tell, so that chance decides in part whether it is kept.{more}"
+    )
+
+
+def _loss_of(found: Resolution) -> float:
+    return found["loss"] if found["loss_pp"] is None else found["loss_pp"]
+
+
+def _rounded(count: int) -> int:
+    """To two digits, upwards."""
+    step: int = 10 ** max(0, len(str(count)) - 2)
+    return -(-count // step) * step
 
 
 def judging_samples(report: Report) -> str:

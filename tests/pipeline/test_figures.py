@@ -1,0 +1,68 @@
+"""Entries of the report that are computed from verdicts."""
+
+import types
+
+import numpy as np
+import pytest
+
+from tersor.arrays.intervals import smallest_difference
+from tersor.data.samples import Samples
+from tersor.pipeline import figures
+from tersor.verify import compare
+
+N = 100
+LABELS = np.arange(N) % 3
+
+
+def answers(wrong):
+    """A model of three classes that is wrong on the first samples."""
+    scores = np.eye(3, dtype=np.float32)[LABELS]
+    scores[:wrong] = np.roll(scores[:wrong], 1, axis=1)
+    return lambda feeds: {"y": scores[np.asarray(feeds["i"])]}
+
+
+def outcome_of(verdict, *others):
+    entries = [types.SimpleNamespace(verdict=v) for v in (verdict, *others)]
+    return types.SimpleNamespace(winner=entries[0], entries=entries)
+
+
+def verdict_of(wrong, metric=None):
+    samples = Samples({"i": np.arange(N)}, None if metric else LABELS)
+    return compare(answers(0), answers(wrong), samples, metric=metric)
+
+
+def test_a_limit_is_fine_enough_if_the_samples_tell_losses_of_that_size():
+    found = figures.resolution(outcome_of(verdict_of(6)), 5.0)
+    least = smallest_difference(6, N)
+    assert found == {
+        "samples": N,
+        "loss": least,
+        "loss_pp": pytest.approx(100 * least),
+        "limit": 0.05,
+        "enough": True,
+        "samples_needed": None,
+    }
+    found = figures.resolution(outcome_of(verdict_of(6)), 1.0)
+    assert not found["enough"]
+    # sqrt(6 % n) z / n = 1 %, so many samples and no fewer
+    needed = found["samples_needed"]
+    assert smallest_difference(round(0.06 * needed), needed) == pytest.approx(0.01, rel=0.01)
+
+
+def test_no_number_of_samples_tells_that_nothing_is_lost():
+    found = figures.resolution(outcome_of(verdict_of(6)), 0.0)
+    assert not found["enough"]
+    assert found["samples_needed"] is None
+
+
+def test_where_the_original_won_the_first_that_was_judged_tells():
+    found = figures.resolution(outcome_of(None, None, verdict_of(9)), 1.0)
+    assert found["loss"] == smallest_difference(9, N)
+    assert figures.resolution(outcome_of(None), 1.0) is None
+
+
+def test_limits_of_other_metrics_are_shares_of_the_original():
+    verdict = verdict_of(6, "mse")  # of the original to itself: no limit but that of noise
+    found = figures.resolution(outcome_of(verdict), 1.0)
+    assert found["loss"] == verdict.resolution
+    assert (found["loss_pp"], found["limit"], found["enough"]) == (None, None, True)

@@ -55,6 +55,15 @@ def test_it_is_nearer_at_no_more_bytes_than_integers_of_fewer_bits(network):
         assert min(unlike(network, n) for n in fitting) < unlike(network, plain)
 
 
+def test_samples_tell_what_matters(network):
+    """An input that is always 0 needs no weights."""
+    x = SAMPLES.inputs["x"].copy()
+    x[:, 5:] = 0
+    result = quantized(network, 1e-3, Samples({"x": x}))
+    zeros = (result.tensor("first.weight") == 0).float().mean(0)
+    assert zeros[5:].mean() > 3 * zeros[:5].mean()
+
+
 def test_zeros_stay_zeros(network):
     pruned = PruneMagnitude(sparsity=0.7).apply(network)
     result = quantized(pruned, 1e-4)
@@ -110,8 +119,8 @@ def test_unknown_layers_and_numbers_that_are_none_are_refused():
         quantized(network, 0.01, None)
 
 
-def test_the_fisher_information_is_that_of_its_definition():
-    """Of a linear softmax: F of weight (k, i) is E[p_k (1 - p_k) x_i^2]."""
+def test_importance_is_that_of_its_definition():
+    """Of the last layer, weight (k, i): E[x_i^2] over the variance of the scores."""
     network = perceptron()
     x = SAMPLES.inputs["x"][:200]
     found = importance(network, Samples({"x": np.repeat(x, 10, axis=0)}), seed=3)
@@ -121,10 +130,17 @@ def test_the_fisher_information_is_that_of_its_definition():
             network.tensor(f"{name}.{part}").detach() for part in ("weight", "bias")
         )
         hidden = torch.relu(hidden @ weight.T + bias)
-    scores = hidden @ network.tensor("third.weight").detach().T
-    chances = (scores + network.tensor("third.bias").detach()).softmax(1)
-    expected = (chances * (1 - chances)).T @ hidden.square() / len(x)
-    big = expected > expected.max() / 5
-    ratio = found["third.weight"][big] / expected[big]
-    assert (ratio.mean() - 1).abs() < 0.15
-    assert found["third.bias"].shape == (3,)
+    variance = network.run({"x": x})["y"].var()
+    expected = hidden.square().mean(0) / variance
+    big = expected > expected.max() / 10
+    ratio = found["third.weight"][:, big] / expected[big]
+    assert (ratio.mean(1) - 1).abs().max() < 0.15
+    assert found["third.bias"].mean() == pytest.approx(1 / variance, rel=0.15)
+
+
+def test_what_the_outputs_do_not_feel_does_not_matter():
+    network = perceptron().copy()
+    network.set_tensor("third.weight", torch.zeros(3, 16))
+    found = importance(network, SAMPLES)
+    assert not found["second.weight"].any()
+    assert found["third.weight"].any()

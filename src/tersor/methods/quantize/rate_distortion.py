@@ -5,16 +5,19 @@ that
 
     D + lambda R,     D = sum_i F_i (w_i - step q_i)^2,    R = bits of the coded integers
 
-is small: F_i says how much the loss feels an error (the Fisher information, from samples;
-without samples all count alike), and lambda is the same for all tensors, so that each bit buys
-as much everywhere. Roundings are weighed with the entropy of the integers
-(`arrays.rate_distortion`), steps with the bytes that the codec `context` takes for them, with
-all that it knows of their places. Zeros, masked or found here, stay zeros in later training.
+is small: F_i says how much an error of this weight matters (without samples all count alike),
+and lambda is the same for all tensors, so that each bit buys as much everywhere. F_i is the
+geometric mean of how strongly the outputs feel the weight (`train.importance`) and how
+strongly they feel those of its tensor on average: a weight that the samples hardly reach
+matters too, and errors add up (measured: better than either alone). Roundings are weighed with
+the entropy of the integers (`arrays.rate_distortion`), steps with the bytes that the codec
+`context` takes for them, with all that it knows of their places. Zeros, masked or found here,
+stay zeros in later training.
 
 lambda = rate * mean(F w^2): a bit may cost that part of what losing an average weight costs.
 
-Source: Wiedemann et al., "DeepCABAC", arXiv:1907.11900; Fisher information as importance:
-Choi, El-Khamy, Lee, "Towards the limit of network quantization", arXiv:1612.01543.
+Source: Wiedemann et al., "DeepCABAC", arXiv:1907.11900; importance: Choi, El-Khamy, Lee,
+"Towards the limit of network quantization", arXiv:1612.01543.
 """
 
 from dataclasses import dataclass
@@ -36,6 +39,7 @@ from tersor.train.importance import importance
 
 _NAME = "quantize.rate_distortion"
 _STEPS = 14  # that are tried, from MOST integers on either side to one
+_LEAST = 1e-6  # of the mean: what no sample reached matters a little
 _FINALISTS = 3  # of which the bytes are counted
 
 
@@ -50,7 +54,7 @@ class QuantizeRateDistortion:
         keep: Names of layers that stay as they are.
     """
 
-    rate: float = 0.002
+    rate: float = 0.003
     biases: bool = True
     seed: int = 0
     keep: tuple[str, ...] = ()
@@ -132,8 +136,8 @@ def _tensor(network: Network, path: str, matters: dict[str, torch.Tensor]) -> _T
     if found is None:
         return _Tensor(dense, np.ones_like(dense))
     known: NDArray[np.float64] = found.cpu().numpy()
-    floor = 1e-3 * known.mean() + 1e-30  # what no sample reached matters a little
-    return _Tensor(dense, np.maximum(known, floor))
+    mean = known.mean() + 1e-30
+    return _Tensor(dense, np.sqrt(np.maximum(known, _LEAST * mean) * mean))
 
 
 def _coded(tensor: _Tensor, price: float) -> tuple[Affine, float]:

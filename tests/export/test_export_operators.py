@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from tersor.engines import find
 from tersor.export import onnx as exporter
 from tersor.export.operators import OPERATORS
 from tersor.network.exported import network_of as network_of_program
@@ -217,6 +218,17 @@ BINARY["attention-causal"] = lambda x, y: F.scaled_dot_product_attention(
 )
 BINARY["attention-mask"] = lambda x, y: F.scaled_dot_product_attention(
     x, y, y, attn_mask=torch.ones(4, 4, dtype=torch.bool).tril()
+)
+
+_BLIND = torch.ones(4, 4, dtype=torch.bool).tril(-1)  # the first query sees nothing
+BINARY["attention-blind"] = lambda x, y: F.scaled_dot_product_attention(
+    x, y, y, attn_mask=_BLIND
+)
+BINARY["attention-blind-bias"] = lambda x, y: F.scaled_dot_product_attention(
+    x, y, y, attn_mask=torch.zeros(4, 4).masked_fill(~_BLIND, -torch.inf)
+)
+BINARY["attention-blind-by-input"] = lambda x, y: F.scaled_dot_product_attention(
+    x, y, y, attn_mask=(y[:, :, :1] > 1) & torch.ones(4, dtype=torch.bool)
 )
 
 NUMBERS = {
@@ -441,3 +453,18 @@ def test_every_overload_in_the_table_exists():
 @pytest.mark.filterwarnings("ignore:Using padding='same'")
 def test_same_padding_of_an_even_kernel_adds_the_odd_one_at_the_end(agrees):
     agrees(seeded(lambda: nn.Conv1d(2, 3, 4, padding="same"))(), [f(B, 2, 9)], 32)
+
+
+@pytest.mark.parametrize("name", ["onnxruntime", "openvino", "reference"])
+def test_a_query_that_sees_no_key_gets_zeros_on_every_engine(name, network_of):
+    x = torch.randn(2, 4, 8, generator=torch.Generator().manual_seed(0))
+    seen = torch.tensor([[1.0, 1, 0, 0], [0, 0, 0, 0]])  # the second sees nothing
+    network = network_of(
+        lambda x, m: F.scaled_dot_product_attention(x, x, x, attn_mask=m[:, None] > 0),
+        [x, seen],
+    )
+    session = find(name).prepare(exact(network), threads=1, precision="f32")
+    (found,) = session.run({"in0": x.numpy(), "in1": seen.numpy()}).values()
+    wanted = F.scaled_dot_product_attention(x, x, x, attn_mask=seen[:, None] > 0).numpy()
+    assert not wanted[1].any()
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-6)

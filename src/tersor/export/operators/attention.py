@@ -1,4 +1,9 @@
-"""Scaled dot product attention: softmax(q k^T * scale + mask) v."""
+"""Scaled dot product attention: softmax(q k^T * scale + mask) v.
+
+A query that may see no key gets zeros, as in PyTorch, where a softmax over nothing but minus
+infinity gives NaN. The zeros come behind the product with the values, so that engines find
+softmax and both products next to each other, as attention.
+"""
 
 import math
 from collections.abc import Callable
@@ -22,23 +27,31 @@ def attention(w: Writer, call: Call) -> str:
     order = [*range(k.rank - 2), k.rank - 1, k.rank - 2]
     scores = w.node("MatMul", q.name, w.node("Transpose", k.name, perm=order))
     scores = w.node("Mul", scores, w.constant(scale, q.dtype, "scale"))
-    for mask in masks(w, call, q, k):
-        scores = w.node("Add", scores, mask)
-    return w.node("MatMul", w.node("Softmax", scores, axis=-1), v.name)
-
-
-def masks(w: Writer, call: Call, q: Value, k: Value) -> list[str]:
-    """What is added to the scores: 0 where a key may be seen, else minus infinity."""
-    zero = w.constant(0, q.dtype, "zero")
-    never = w.constant(-math.inf, q.dtype, "never")
-    result = []
-    given = call.maybe("attn_mask")
-    if given is not None:
-        seen = given.dtype == torch.bool
-        result.append(w.node("Where", given.name, zero, never) if seen else given.name)
     if call.flag("is_causal"):
-        result.append(causal(w, q, k))
-    return result
+        scores = w.node("Add", scores, causal(w, q, k))
+    mask = call.maybe("attn_mask")
+    if mask is not None:
+        scores = w.node("Add", scores, bias_of(w, mask, q))
+    result = w.node("MatMul", w.node("Softmax", scores, axis=-1), v.name)
+    return result if mask is None else without_blind(w, q, result)
+
+
+def bias_of(w: Writer, mask: Value, q: Value) -> str:
+    """What is added to the scores: 0 where a key may be seen, else minus infinity."""
+    if mask.dtype != torch.bool:
+        return mask.name
+    zero, never = (w.constant(x, q.dtype, n) for x, n in ((0, "zero"), (-math.inf, "never")))
+    return w.node("Where", mask.name, zero, never)
+
+
+def without_blind(w: Writer, q: Value, result: str) -> str:
+    """Zeros for queries that see no key, whose rows are NaN; finite inputs give no others.
+
+    To ask the mask which rows these are takes nodes that OpenVINO cannot compile here, or a
+    largest number of a row, which is never minus infinity there.
+    """
+    zero = w.constant(0, q.dtype, "zero")
+    return w.node("Where", w.node("IsNaN", result), zero, result)
 
 
 def causal(w: Writer, q: Value, k: Value) -> str:

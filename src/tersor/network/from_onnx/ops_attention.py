@@ -39,7 +39,7 @@ def attention(op: Operation) -> Value | None:
 
 
 def _fits(op: Operation, mask: Tensor, key: Tensor) -> bool:
-    """Whether the mask has a column per key; a row that masks all would give 0, not NaN."""
+    """Whether the mask has a column per key; a row that masks all gives 0 here and there."""
     is_bias = op.dtype(mask).is_floating_point
     return is_bias and op.rank(mask) in {2, 4} and op.shape(mask)[-1] == op.shape(key)[-2]
 

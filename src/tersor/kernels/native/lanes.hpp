@@ -18,6 +18,7 @@ using u64 = std::uint64_t;
 
 constexpr int most_lanes = 8, step = 8, levels = 24, sign_pairs = 9, zero_classes = 4, odds_steps = 93, even = 48;
 constexpr int lowest_level = 4, buckets = 28, weight_steps = 64;
+constexpr std::size_t contexts = levels * sign_pairs;
 constexpr unsigned kind_bits = 15, magnitude_bits = 12;
 constexpr u32 kind_total = 1u << kind_bits, magnitude_total = 1u << magnitude_bits;
 
@@ -44,7 +45,7 @@ struct Choices {
 
 // How often what occurred.
 struct Counts {
-  u32 kinds[levels][sign_pairs][3] = {};
+  u32 kinds[contexts][3] = {};  // by context
   u32 magnitudes[levels][buckets] = {};
 };
 
@@ -53,7 +54,7 @@ void write(const Choices& choices, BitWriter& head);
 bool read(BitReader& head, Choices& choices);
 
 // Two bounds for each context: below the first is 0, below the second a positive value.
-using Bounds = std::array<u32, levels * sign_pairs>;  // first | second << 16
+using Bounds = std::array<u32, contexts>;  // first | second << 16
 Bounds to_bounds(const Choices& choices);
 
 // How often each magnitude, less 1, of a table; summing to 2^12.
@@ -66,7 +67,7 @@ struct Tables {
 
   int first, last;                               // levels
   Bounds bounds;
-  std::array<u32, levels * sign_pairs> at;       // where the magnitudes of a context begin
+  std::array<u32, contexts> at;       // where the magnitudes of a context begin
   std::vector<u32> magnitudes;                   // less 1 | slot - start << 8 | frequency - 1 << 20
 };
 

@@ -175,7 +175,7 @@ Bucket bucket_at(int number) {
 Choices choose(const Counts& counts, const i64* log2) {
   Choices c;
   const auto occurs = [&](int level) {
-    const auto* begin = &counts.kinds[level][0][0];
+    const auto* begin = counts.kinds[level * sign_pairs];
     return std::any_of(begin, begin + 3 * sign_pairs, [](u32 n) { return n > 0; });
   };
   while (c.first + 1 < levels && !occurs(c.first)) ++c.first;
@@ -186,8 +186,9 @@ Choices choose(const Counts& counts, const i64* log2) {
       i64 zero = 0, other = 0;
       for (int s = 0; s < sign_pairs; ++s) {
         if (zero_class(s) != k) continue;
-        zero += counts.kinds[level][s][0];
-        other += i64{counts.kinds[level][s][1]} + counts.kinds[level][s][2];
+        const auto& [none, positive, negative] = counts.kinds[level * sign_pairs + s];
+        zero += none;
+        other += i64{positive} + negative;
       }
       c.zeros[k][level] = choose_odds(zero, other, expected_zeros(c, k, level), log2);
     }
@@ -195,8 +196,8 @@ Choices choose(const Counts& counts, const i64* log2) {
   for (int s = 0; s < sign_pairs; ++s) {
     i64 positive = 0, negative = 0;
     for (int level = 0; level < levels; ++level) {
-      positive += counts.kinds[level][s][1];
-      negative += counts.kinds[level][s][2];
+      positive += counts.kinds[level * sign_pairs + s][1];
+      negative += counts.kinds[level * sign_pairs + s][2];
     }
     c.signs[s] = choose_odds(positive, negative, expected_signs(c, s), log2);
   }
@@ -297,9 +298,7 @@ Tables::Tables(const Choices& c)
       for (u32 i = 0; i < f; ++i) *slot++ = rest | i << 8 | (f - 1) << 20;
     }
   }
-  for (int i = 0; i < levels * sign_pairs; ++i) {
-    at[static_cast<std::size_t>(i)] = c.table_of[i / sign_pairs] * magnitude_total;
-  }
+  for (std::size_t i = 0; i < contexts; ++i) at[i] = c.table_of[i / sign_pairs] * magnitude_total;
 }
 
 }  // namespace tersor::lanes

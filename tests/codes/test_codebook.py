@@ -71,11 +71,13 @@ def test_centroids_without_members_are_not_stored():
     assert held.symbols()["codes"].tolist() == [0, 1, 1]
 
 
+@pytest.mark.parametrize("count", [130, 256])
 @pytest.mark.parametrize("low", [-255.0, -200.0, 0.0])
-def test_all_256_centroids_fit_eight_bits(low):
-    held = Codebook(torch.arange(256.0) + low, torch.arange(256))
+def test_many_centroids_of_one_sign_fit_eight_bits(low, count):
+    held = Codebook(torch.arange(float(count)) + low, torch.arange(count))
     symbols = held.symbols()
-    assert sorted(symbols["codes"].tolist()) == list(range(-128, 128))
+    codes = sorted(symbols["codes"].tolist())
+    assert codes == list(range(codes[0], codes[0] + count))
     assert symbols["centroids"][symbols["codes"]].tolist() == held().tolist()
 
 

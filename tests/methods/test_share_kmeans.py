@@ -8,6 +8,7 @@ from tersor.errors import InputError, ModelError
 from tersor.export.onnx import to_onnx
 from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.share.kmeans import ShareKmeans
+from tersor.methods.train.fine_tune import FineTune
 from tersor.network.curvature import curvature
 from tersor.network.from_onnx.reader import read
 from tersor.network.layers import weighted_layers
@@ -90,6 +91,19 @@ def test_what_is_not_shared_is_told():
     assert [n.text for n in many if n.layer == "head"] == [
         "no more weights than shared values"
     ]
+
+
+def test_training_moves_values_and_leaves_zeros_and_members():
+    network = convolutional()
+    samples = samples_for(network, 24)
+    pruned = PruneMagnitude(sparsity=0.7).apply(network)
+    shared = ShareKmeans(bits=3, minimum=0).apply(pruned)
+    trained = FineTune(epochs=1, batch=8).apply(shared, samples)
+    for path in WEIGHTS:
+        before, after = shared.code(path), trained.code(path)
+        assert torch.equal(before.indices, after.indices)
+        assert not bool(after()[before.pinned()].any())
+        assert not torch.equal(before.centroids, after.centroids)
 
 
 def test_pruned_and_shared_weights_come_back_from_onnx_as_they_were():

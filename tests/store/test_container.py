@@ -12,6 +12,7 @@ from hypothesis.extra import numpy as hnp
 
 from tersor.codecs.mixing import Mixing
 from tersor.codecs.raw import Raw
+from tersor.codecs.sparse import Sparse
 from tersor.errors import FileError, FormatError, InputError
 from tersor.kernels import choose
 from tersor.store import container, layout
@@ -133,6 +134,24 @@ def test_auto_leaves_out_what_is_slow_without_native_kernels(monkeypatch):
         wanted = wanted if name == "reference" else ["raw", "rans"]
         assert [one.codec.name for one in layout.candidates("fast")] == wanted
     assert [one.codec.name for one in layout.candidates("rans")] == ["rans"]
+
+
+def test_integers_are_not_tried_as_wide_elements(monkeypatch):
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(Sparse, "encode", refuse)
+    assert encode({"integers": np.arange(500).astype(np.int8)}, {})
+    with pytest.raises(AssertionError):
+        encode({"floats": np.arange(500.0)}, {})
+
+
+def test_pruned_floats_are_coded_as_places_and_values():
+    rng = np.random.default_rng(0)
+    floats = np.where(rng.random(2**14) < 0.1, rng.normal(size=2**14), 0).astype(np.float32)
+    reader = Reader(encode({"pruned": floats}, {}))
+    assert reader.info("pruned").codec == "sparse"
+    assert same(reader.tensor("pruned"), floats)
 
 
 def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_is_no_larger(monkeypatch):

@@ -202,7 +202,6 @@ def _lloyd(numbers: _Numbers, centroids: Floats, *, zero: bool) -> Floats:
         totals = np.diff(numbers.sums[:2, cuts], axis=1)[:, filled]
         weight = np.where(pinned[filled], 1.0, totals[0])
         centroids = np.where(pinned[filled], 0.0, totals[1] / weight)
-        last = last if filled.all() else None
     return centroids
 
 

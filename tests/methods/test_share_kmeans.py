@@ -9,10 +9,10 @@ from tersor.export.onnx import to_onnx
 from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.share.kmeans import ShareKmeans
 from tersor.methods.train.fine_tune import FineTune
-from tersor.network.curvature import curvature
 from tersor.network.from_onnx.reader import read
 from tersor.network.layers import weighted_layers
 from tersor.testing.networks import convolutional, perceptron, samples_for
+from tersor.train.importance import importance
 
 WEIGHTS = ("stem.weight", "branch.weight", "depthwise.weight", "head.weight")
 
@@ -60,19 +60,24 @@ def test_starts_lead_to_different_values():
     assert len({tuple(table.tolist()) for table in tables}) == 4
 
 
-def test_elements_that_do_more_to_the_outputs_are_met_better():
+@pytest.mark.parametrize("pruned", [False, True])
+def test_elements_that_do_more_to_the_outputs_are_met_better(pruned):
     network = convolutional()
-    samples = samples_for(network, 64)
-    alike = ShareKmeans(bits=2, minimum=0).apply(network, samples)
-    found = ShareKmeans(bits=2, minimum=0, weigh="outputs").apply(network, samples)
-    counts = curvature(network, samples, list(WEIGHTS))
+    if pruned:
+        network = PruneMagnitude(sparsity=0.2).apply(network)
+    samples = samples_for(network, 32)
+    found = ShareKmeans(bits=2, minimum=0, weigh="outputs", seed=5).apply(network, samples)
+    counts = importance(network, samples, seed=5)
     for path in WEIGHTS:
-        before, count = network.tensor(path).detach().numpy(), counts[path]
-        after, other = (made.tensor(path).numpy() for made in (found, alike))
+        before, after = network.tensor(path).detach().numpy(), found.tensor(path).numpy()
+        count = counts[f"{path}.weight" if pruned else path].numpy()
         h = count + count.mean()
-        assert (h * (before - after) ** 2).sum() < (h * (before - other) ** 2).sum()
-        best = distortion(before, kmeans(before, 4, weights=h), h)
-        assert (h * (before - after) ** 2).sum() == pytest.approx(best, rel=1e-5)
+        best = kmeans(before, 4, weights=h, zero=pruned)
+        assert (h * (before - after) ** 2).sum() == pytest.approx(
+            distortion(before, best, h), rel=1e-5
+        )
+        alike = distortion(before, kmeans(before, 4, zero=pruned), h)
+        assert distortion(before, best, h) < alike
     with pytest.raises(InputError, match="samples must be given: they weigh the elements"):
         ShareKmeans(weigh="outputs").apply(network)
 

@@ -140,15 +140,19 @@ def test_integers_are_not_tried_as_wide_elements(monkeypatch):
     def refuse(*_):
         raise AssertionError
 
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
     monkeypatch.setattr(Sparse, "encode", refuse)
     assert encode({"integers": np.arange(500).astype(np.int8)}, {})
     with pytest.raises(AssertionError):
         encode({"floats": np.arange(500.0)}, {})
 
 
-def test_pruned_floats_are_coded_as_places_and_values():
+def test_pruned_floats_are_coded_as_places_and_values(monkeypatch):
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
     rng = np.random.default_rng(0)
-    floats = np.where(rng.random(2**14) < 0.1, rng.normal(size=2**14), 0).astype(np.float32)
+    floats = np.where(rng.random(2**12) < 0.1, rng.normal(size=2**12), 0).astype(np.float32)
     reader = Reader(encode({"pruned": floats}, {}))
     assert reader.info("pruned").codec == "sparse"
     assert same(reader.tensor("pruned"), floats)

@@ -75,7 +75,7 @@ def test_a_masked_weight_takes_places_and_values(tmp_path):
     mask = dense.abs() > dense.abs().quantile(0.9)
     code = Masked.encode(dense, mask)
     (array,) = code.to_onnx("w").initializers.values()
-    stored_bytes = write(tmp_path / "w.tsr", {"w": array}, {})
+    stored_bytes = write(tmp_path / "w.tsr", {"w": array}, {}, codec="sparse")
     places = 0.469 / 8 * mask.numel()  # bytes: the entropy of one in ten
     assert stored_bytes < 4 * int(mask.sum()) + places + 150
 

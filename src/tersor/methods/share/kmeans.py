@@ -5,8 +5,8 @@ that are 0, masked or not, stay 0: the value 0 is one of the values then, and st
 training; others go there only if it is the nearest. Training moves values, not elements
 from one to another (`train.fine_tune` after this).
 
-Weighed by "outputs", an element counts by how much the outputs mind a change of it, as
-`network.curvature` estimates, plus the mean of that over its weight, since estimates of single
+Weighed by "outputs", an element counts by how much the outputs feel a change of it, as
+`train.importance` estimates, plus the mean of that over its weight, since estimates of single
 elements are noisy.
 
 Shapes do not change. The file gets smaller: about `bits` per element that is not 0, and less
@@ -32,10 +32,10 @@ from tersor.codes.codebook import Codebook
 from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.errors import InputError
-from tersor.network.curvature import curvature
 from tersor.network.holding import hold_weights
-from tersor.network.layers import Layer, weighted_layers
+from tersor.network.layers import Layer
 from tersor.network.network import Network
+from tersor.train.importance import importance
 
 _NAME = "share.kmeans"
 
@@ -75,13 +75,11 @@ class ShareKmeans:
 
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`. Needs samples where they weigh the elements."""
-        counts: Mapping[str, NDArray[np.float32]] = {}
+        counts: Mapping[str, torch.Tensor] = {}
         if self.weigh == "outputs":
             if samples is None:
                 raise InputError("samples", got=None, allowed="given: they weigh the elements")
-            paths = [layer.weight for layer in weighted_layers(network)]
-            found = curvature(network, samples, list(dict.fromkeys(paths)), seed=self.seed)
-            counts = {path: each + each.mean() for path, each in found.items()}
+            counts = importance(network, samples, seed=self.seed)
         return hold_weights(
             network,
             partial(self._shared, counts),
@@ -92,7 +90,7 @@ class ShareKmeans:
 
     def _shared(
         self,
-        counts: Mapping[str, NDArray[np.float32]],
+        counts: Mapping[str, torch.Tensor],
         layer: Layer,
         weight: torch.Tensor | Masked,
     ) -> Code | str:
@@ -104,11 +102,22 @@ class ShareKmeans:
             dense.cpu().numpy(),
             1 << self.bits,
             start=self.start,
-            weights=counts.get(layer.weight),
+            weights=_counts(counts, layer, weight),
             zero=zero,
             seed=self.seed,
         )
         return Codebook.encode(weight, torch.from_numpy(centroids), zero=zero)
+
+
+def _counts(
+    counts: Mapping[str, torch.Tensor], layer: Layer, weight: torch.Tensor | Masked
+) -> NDArray[np.float64] | None:
+    """How much each element counts; None for all alike."""
+    name = f"{layer.weight}.weight" if isinstance(weight, Masked) else layer.weight
+    if name not in counts:
+        return None
+    found: NDArray[np.float64] = (counts[name] + counts[name].mean()).cpu().numpy()
+    return found
 
 
 METHOD = ShareKmeans

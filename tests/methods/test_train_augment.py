@@ -14,7 +14,7 @@ IMAGES = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def changed(step=0, images=IMAGES, **settings):
-    run = Run(convolutional(), steps=10, epochs=1, seed=0, step=step)
+    run = Run(convolutional(), steps=10, epochs=1, samples=40, seed=0, step=step)
     (found,) = Augment(**settings).start(run).inputs([images])
     return found
 
@@ -90,7 +90,7 @@ def test_the_order_of_channels_in_memory_stays():
 
 
 def test_networks_without_images_are_refused():
-    run = Run(perceptron(), steps=1, epochs=1, seed=0)
+    run = Run(perceptron(), steps=1, epochs=1, samples=1, seed=0)
     with pytest.raises(ModelError, match="takes no images"):
         Augment().start(run)
 

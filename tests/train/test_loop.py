@@ -110,6 +110,18 @@ def test_a_part_may_end_the_training():
     assert len(network.notes[-1].curve) == 1
 
 
+def test_with_a_constant_rate_it_ends_when_nothing_gets_better():
+    poor = Optimizer(learning_rate=10.0, schedule="constant")
+    network = trained(network=trained(epochs=5), optimizer=poor, epochs=40)
+    assert network.notes[-1].text.endswith("ended because 10 epochs were no better")
+    assert "the start was best" in network.notes[-1].text
+    assert len(network.notes[-1].curve) == 10
+    falling = trained(
+        network=trained(epochs=5), optimizer=Optimizer(learning_rate=10.0), epochs=12
+    )
+    assert len(falling.notes[-1].curve) == 12
+
+
 def test_penalties_are_part_of_what_is_minimized():
     def shrink(run):
         return 10 * run.network.module.get_parameter("first.weight").square().sum()

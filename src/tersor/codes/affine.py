@@ -117,19 +117,22 @@ class Affine(Code):
 
     def decode(self) -> torch.Tensor:
         """The dense weight, float32, of the shape of `weight`."""
-        latent = self.latent
-        scale, zero = self._views(latent.ndim)
-        steps = latent / scale + zero
+        steps = self.exact_codes()
+        scale, zero = self._views(steps.ndim)
         rounded = steps + (steps.round() - steps).detach()
         codes = (rounded.clamp(self.low, self.high) - zero).to(torch.float32)
         return codes * scale.to(torch.float32)
 
+    def exact_codes(self) -> torch.Tensor:
+        """What is rounded to the stored integers: floats, differentiable, not clamped."""
+        latent = self.latent
+        scale, zero = self._views(latent.ndim)
+        return latent / scale + zero
+
     def codes(self) -> torch.Tensor:
         """The stored integers, int8, int16 or int32, of the shape of `weight`."""
         with torch.no_grad():
-            latent = self.latent
-            scale, zero = self._views(latent.ndim)
-            rounded = (latent / scale + zero).round().clamp(self.low, self.high)
+            rounded = self.exact_codes().round().clamp(self.low, self.high)
             return rounded.to(_DTYPES[max(self.bits, 8)])
 
     def pinned(self) -> torch.Tensor | None:

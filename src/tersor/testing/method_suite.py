@@ -2,13 +2,15 @@
 
 import types
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tersor.data.samples import Samples
+from tersor.methods import find
 from tersor.methods.method import Method
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.layers import layers
@@ -96,22 +98,43 @@ def identity_changes_nothing(module: types.ModuleType) -> None:
         assert np.array_equal(value, outputs(convolutional())[name])
 
 
-def training(*during: During) -> Method:
-    """A short training step with something during it."""
-    return FineTune(epochs=2, batch=4, during=during)
+@dataclass(frozen=True)
+class Trained:
+    """A short training step, with something during it and perhaps a method before.
+
+    Attributes:
+        during: What happens during it.
+        after: Name of the method before, or None.
+    """
+
+    during: tuple[During, ...] = ()
+    after: str | None = None
+
+    def apply(self, network: Network, samples: Samples | None = None) -> Network:
+        """See `Method.apply`."""
+        if self.after is not None:
+            network = replace(find(self.after).EXAMPLE.apply(network, samples), notes=())
+        step = FineTune(epochs=2, batch=4, loss="original", during=self.during)
+        return step.apply(network, samples)
 
 
-def changes_a_training(during: During) -> None:
-    """A law of what happens during training: the result is another than without it."""
-    assert _dense(applied(training(during))) != _dense(applied(training()))
+def training(module: types.ModuleType, *during: During) -> Method:
+    """A training as a module of what happens during one wants it."""
+    return Trained(during, vars(module).get("AFTER"))
+
+
+def changes_a_training(module: types.ModuleType) -> None:
+    """A law of the module: a training with its EXAMPLE gives other weights than without."""
+    found = applied(training(module, module.EXAMPLE))
+    assert _dense(found) != _dense(applied(training(module)))
 
 
 def identity_leaves_training_as_it_is(module: types.ModuleType) -> None:
     """A law of the module: a training with its IDENTITY gives the same weights as without."""
     if module.IDENTITY is None:
         pytest.skip(f"{module.__name__} has no setting that changes nothing")
-    found, wanted = applied(training(module.IDENTITY)), applied(training())
-    assert _dense(found) == _dense(wanted)
+    found = applied(training(module, module.IDENTITY))
+    assert _dense(found) == _dense(applied(training(module)))
 
 
 def _dense(network: Network) -> dict[str, bytes]:

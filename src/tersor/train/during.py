@@ -8,10 +8,13 @@ methods is such a part if it defines
     EXAMPLE    an instance that changes something
     IDENTITY   an instance that must not change the training at all, or None
 
+and, if it needs another method before that training, AFTER, the name of such a one.
+
 Recipes list parts under the training step: `[[step.during]] method = "prune.gradual"`.
 """
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -30,6 +33,7 @@ class Run:
             in `During.start`, and changed in place later on.
         steps: How many steps of the optimizer there will be, at least 1.
         epochs: How many epochs there will be, at least 1.
+        samples: How many samples an epoch sees, at least 1.
         seed: For whatever a part draws at random.
         step: How many steps have been made.
         ended: Why training ends now; "" if it goes on.
@@ -38,6 +42,7 @@ class Run:
     network: Network
     steps: int
     epochs: int
+    samples: int
     seed: int
     step: int = 0
     ended: str = ""
@@ -92,6 +97,10 @@ class Part:
 
     def after_step(self) -> None:
         """Weights have been changed; `Run.step` counts this step already."""
+
+    def judged(self) -> AbstractContextManager[None]:
+        """What holds while an epoch is judged and kept: other weights in place, perhaps."""
+        return nullcontext()
 
     def after_epoch(self, epoch: Epoch) -> None:
         """All batches have been seen once more; setting `Run.ended` ends the training."""

@@ -5,13 +5,15 @@ keeps fixed (zeros, indices) stays fixed, because the code decodes it so. What e
 during training is the parts' business: see `train.during`.
 
 A tenth of the samples is held out and tells which epoch was best; the weights before the
-first step count as one. A loss that is not finite ends the training; the best weights are
-kept and the notes say where it was.
+first step count as one. With a constant rate training ends once ten epochs in a row, all parts
+being settled, were no better; with a falling one the rate ends it. A loss that is not finite
+ends the training, too; the best weights are kept and the notes say where it was.
 """
 
 import copy
 import math
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -31,6 +33,8 @@ from tersor.train.during import During, Epoch, Part, Run
 from tersor.train.objective import labels_of, resolve
 from tersor.train.optimizer import Optimizer
 from tersor.train.teacher import Teacher
+
+_PATIENCE = 10  # epochs
 
 
 class Settings(Protocol):
@@ -136,7 +140,8 @@ class _Training:
             problem = f"are {len(self._rows)}, fewer than the {self._size} of a batch"
             raise DataError("Samples to train on", problem, "Give more samples.")
         epochs = settings.epochs
-        self._run = Run(network, per_epoch * epochs, epochs, settings.seed)
+        seen = per_epoch * self._size
+        self._run = Run(network, per_epoch * epochs, epochs, seen, settings.seed)
         has_labels = samples.labels is not None
         self._objective = resolve(settings.loss, network, has_labels=has_labels)
         self._parts: list[Part] = [during.start(self._run) for during in settings.during]
@@ -166,17 +171,16 @@ class _Training:
         if saved is not None:
             begun = self._resume(saved)
         if not begun:
-            self._first = self._error()
-            self._keep_if_best(0, self._first)
+            self._first = self._judge(0)
         for number in range(begun + 1, run.epochs + 1):
             loss = self._epoch(number, tell)
             if loss is None:
                 break
-            epoch = Epoch(number, loss, self._error())
+            epoch = Epoch(number, loss, self._judge(number))
             self._history.append(epoch)
-            self._keep_if_best(number, epoch.error)
             for part in self._parts:
                 part.after_epoch(epoch)
+            self._stop_if_idle(number)
             if saved is not None:
                 saved.save(self._state())
             if run.ended:
@@ -192,7 +196,7 @@ class _Training:
             best=best,
             first_error=self._first,
             loss=self._objective.name,
-            samples=len(self._rows) // self._size * self._size,
+            samples=run.samples,
             ended=run.ended,
         )
 
@@ -253,6 +257,15 @@ class _Training:
         kind = self._run.network.device.type
         return torch.autocast(kind, torch.bfloat16, enabled=around.in_bf16())
 
+    def _judge(self, number: int) -> float | None:
+        """The error of the held-out samples after an epoch, which is kept if it is best."""
+        with ExitStack() as stack:
+            for part in self._parts:
+                stack.enter_context(part.judged())
+            error = self._error()
+            self._keep_if_best(number, error)
+        return error
+
     def _error(self) -> float | None:
         """Of the held-out samples, as in evaluation."""
         network, total, count = self._run.network, 0.0, 0
@@ -275,6 +288,13 @@ class _Training:
             return
         state = self._run.network.module.state_dict()
         self._best = value, number, {name: tensor.clone() for name, tensor in state.items()}
+
+    def _stop_if_idle(self, number: int) -> None:
+        """Early stopping (Prechelt, 1998), where the rate does not end the training itself."""
+        if self._settings.optimizer.schedule != "constant" or self._best is None:
+            return
+        if len(self._held) and number - self._best[1] >= _PATIENCE:
+            self._run.ended = f"{_PATIENCE} epochs were no better"
 
     def _restore(self) -> int:
         """Put the best weights in place; number of their epoch."""

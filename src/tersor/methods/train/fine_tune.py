@@ -6,6 +6,7 @@ regularizers, averaged weights) is listed as `[[step.during]]`.
 
 Without labels the original network is the teacher. The weights that are returned are those of
 the epoch, the start included, that was best on a tenth of the samples, which are held out.
+With a constant rate it ends early where ten epochs were no better.
 
 Source: Han, Pool, Tran, Dally, "Learning both weights and connections for efficient neural
 networks", arXiv:1506.02626 (retraining); Hinton, Vinyals, Dean, arXiv:1503.02531.

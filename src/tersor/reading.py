@@ -60,7 +60,7 @@ def opened(source: str | Path) -> Opened:
     Raises:
         InputError: `source` is of no known kind.
         FileError: There is no such file.
-        FormatError, ModelError: It is no whole ONNX or .tsr file, or not a valid one.
+        FormatError, ModelError: It is no whole ONNX, .pt2 or .tsr file, or not a valid one.
     """
     path = Path(source)
     if path.suffix not in {".onnx", ".pt2", ".tsr"}:
@@ -72,6 +72,10 @@ def opened(source: str | Path) -> Opened:
     if path.suffix == ".onnx":
         return Opened(path.name, path, parse(path))
     if path.suffix == ".pt2":
+        from tersor.network.zipped import archive_of
+
+        with archive_of(path):  # before torch is loaded
+            pass
         return Opened(path.name, path)
     check_frame(path)  # before numpy is loaded
     from tersor.store.model import load_model

@@ -26,7 +26,8 @@ from typing import Any, NoReturn
 import torch
 from torch.export import ExportedProgram
 
-from tersor.errors import FileError, FormatError
+from tersor.errors import FormatError
+from tersor.network.zipped import archive_of
 
 _MOST_JSON = 1 << 28  # bytes
 _MOST_RECORDS = 1 << 20
@@ -62,14 +63,8 @@ def read_program(path: Path) -> ExportedProgram:
         FileError: The file cannot be read.
         FormatError: It is no such file, is damaged, or holds what could run.
     """
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            return _Reader(archive, path.stat().st_size).program()
-    except OSError as error:
-        problem = f"cannot be read: {error.strerror or error}"
-        raise FileError(path, problem, "Give a readable .pt2 file.") from error
-    except (zipfile.BadZipFile, EOFError, UnicodeDecodeError, RuntimeError) as error:
-        raise FormatError(f"no whole zip archive ({error})", offset=0) from error
+    with archive_of(path) as archive:
+        return _Reader(archive, path.stat().st_size).program()
 
 
 class _Reader:

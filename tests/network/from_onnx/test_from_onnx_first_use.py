@@ -12,7 +12,7 @@ import pytest
 from onnx_models import floats
 
 import tersor
-from tersor.network.from_onnx.file import parse
+from tersor.network.from_onnx.file import OPSETS, parse
 from tersor.store.container import encode
 
 SOURCE = str(Path(tersor.__file__).parents[1])
@@ -75,6 +75,8 @@ FILES = {
     "bomb.onnx": (hostile.BOMBS["empty_nodes"], "One of the nodes is empty"),
     "packed.onnx": (hostile.BOMBS["packed_elements"], "has more of them"),
     "cut.onnx": (lambda: hostile.cycle()[:-3], "is no ONNX model, or it is cut short"),
+    "opset.onnx": (hostile.WRONG["unknown_opset"], "Tersor reads 7 to 28"),
+    "no.pt2": (lambda: b"no archive", "no whole zip archive"),
     "no.tsr": (lambda: b"\x89TSR\1\0" + bytes(99), "at byte"),
     "other.tsr": (lambda: encode({"w": floats(3)}, {}), "holds"),
 }
@@ -95,10 +97,40 @@ def output(code, *words, **more):
     return done.stdout
 
 
+# What a process may import besides Python's own, to refuse a file by `tersor inspect`. Of the
+# package onnx these are the classes of its messages only.
+FEW = {
+    "cycle.onnx": {"tersor", "click", "google", "onnx"},
+    "bomb.onnx": {"tersor", "click", "google"},
+    "no.tsr": {"tersor", "click"},
+    "no.pt2": {"tersor", "click"},
+}
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_a_refusal_on_the_command_line_imports_few_packages(tmp_path, name):
+    (tmp_path / name).write_bytes(FILES[name][0]())
+    before = set(output("import sys; print(*sys.modules)").decode().split())
+    code = (
+        "import sys; from tersor.cli import main; code = main(['inspect', sys.argv[1]]); "
+        "print(code, *sys.modules)"
+    )
+    code, *after = output(code, name, cwd=tmp_path).decode().split()
+    assert code == "1"
+    assert "onnx" not in after
+    own = set(sys.stdlib_module_names) | {"__main__", "sitecustomize"}
+    found = {module.partition(".")[0] for module in set(after) - before}
+    assert {one for one in found if one not in own and not one.startswith("_")} <= FEW[name]
+
+
+def test_the_newest_operator_set_is_that_of_the_onnx_package():
+    assert onnx.defs.onnx_opset_version() == OPSETS.stop - 1
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_the_first_refusal_imports_nothing_large(tmp_path, call):
     """All refusals of the process together keep the limits."""
-    names = list(FILES) if call == "tersor.load" else ["cycle.onnx", "no.tsr"]
+    names = list(FILES) if call == "tersor.load" else ["cycle.onnx", "no.pt2", "no.tsr"]
     said, loaded, seconds, megabytes = told(tmp_path, names, call)
     assert len(said) == len(names)
     for name, words in zip(names, said, strict=True):

@@ -2,7 +2,7 @@
 
 So a bad file is refused before anything large is imported: bytes that are no model, bombs,
 tensors and inputs of impossible sizes, data outside the model's folder, graphs with cycles
-or loose ends.
+or loose ends, operator sets that do not exist.
 """
 
 import math
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, TensorProto, ValueInfoProto
 
 LARGEST_BYTES = 1 << 34  # of one tensor that a network computes
+DEFAULT_DOMAIN = ("", "ai.onnx")
+OPSETS = range(7, 29)  # of the default domain: up to the newest that the onnx package knows
 _FILE_MOST = (1 << 31) - 1  # bytes: what protobuf itself allows
 
 
@@ -34,6 +36,7 @@ class OnnxFile:
         initializers: What the file gives, by name.
         names: Of the nodes, in order; of one without a name, that of its first output.
         readers: How many nodes and outputs read each value.
+        opset: Of the default domain, one of `OPSETS`.
     """
 
     model: "ModelProto"
@@ -42,6 +45,7 @@ class OnnxFile:
     initializers: dict[str, "TensorProto"]
     names: list[str]
     readers: dict[str, int]
+    opset: int
 
     @property
     def graph(self) -> "GraphProto":
@@ -78,7 +82,7 @@ def parse(model: bytes | Path) -> OnnxFile:
             place_of(tensor, folder, bytes_of(tensor))
     names = [node.name or next(iter(node.output), "") for node in graph.node]
     readers = _readers(graph, inputs, names)
-    return OnnxFile(proto, folder, inputs, initializers, names, readers)
+    return OnnxFile(proto, folder, inputs, initializers, names, readers, _opset(proto))
 
 
 def too_large(name: str) -> ModelError:
@@ -127,6 +131,17 @@ def _texts(proto: "ModelProto") -> Iterator[object]:
     for node in graph.node:
         yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
         yield from (attribute.name for attribute in node.attribute)
+
+
+def _opset(proto: "ModelProto") -> int:
+    versions = {entry.domain: int(entry.version) for entry in proto.opset_import}
+    found = next((versions[name] for name in DEFAULT_DOMAIN if name in versions), None)
+    if found is None:
+        raise ModelError("The model", "does not say which opset it uses", "Export it again.")
+    if found not in OPSETS:
+        remedy = f"Tersor reads {OPSETS.start} to {OPSETS.stop - 1}; convert it."
+        raise ModelError("The model", f"uses opset {found}", remedy)
+    return found
 
 
 def _check_input(info: "ValueInfoProto") -> None:

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import ModelProto, NodeProto
+from onnx import NodeProto
 from torch import fx
 
 from tersor.errors import ModelError, TersorError, UnsupportedError
 from tersor.network.from_onnx import ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
-from tersor.network.from_onnx.file import OnnxFile, parse
+from tersor.network.from_onnx.file import DEFAULT_DOMAIN, OnnxFile, parse
 from tersor.network.from_onnx.functions import body_of, defined_by_others, nodes_of
 from tersor.network.from_onnx.guards import move_guards
 from tersor.network.from_onnx.names import readable
@@ -21,9 +21,6 @@ from tersor.network.from_onnx.table import MICROSOFT, OPERATORS, VALUES_MAKE_SIZ
 from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
 from tersor.network.from_onnx.values import Constant, Sizes, Value, as_sizes
 from tersor.network.network import Network, Port
-
-_OPSETS = range(7, onnx.defs.onnx_opset_version() + 1)
-_DEFAULT_DOMAIN = ("", "ai.onnx")
 
 _TABLES = {"": OPERATORS, "ai.onnx": OPERATORS, "com.microsoft": MICROSOFT}
 
@@ -57,18 +54,6 @@ def build(file: OnnxFile) -> Network:
     return _Reader(file).network()
 
 
-def _opset(proto: ModelProto) -> int:
-    versions = {entry.domain: int(entry.version) for entry in proto.opset_import}
-    for domain in _DEFAULT_DOMAIN:
-        if domain in versions:
-            if versions[domain] not in _OPSETS:
-                problem = f"uses opset {versions[domain]}"
-                remedy = f"Tersor reads {_OPSETS.start} to {_OPSETS.stop - 1}; convert it."
-                raise ModelError("The model", problem, remedy)
-            return versions[domain]
-    raise ModelError("The model", "does not say which opset it uses", "Export it again.")
-
-
 class _Reader:
     """A checked file, ready to be built."""
 
@@ -76,7 +61,7 @@ class _Reader:
         self.graph, self.folder, self.inputs = file.graph, file.folder, file.inputs
         self.initializers, self.names = file.initializers, file.names
         self.readers = file.readers
-        self.opset = _opset(file.model)
+        self.opset = file.opset
         self.constants: dict[str, Constant] = {}
         self.alive = self._alive()
 
@@ -127,9 +112,9 @@ class _Reader:
     def _import(self, op: Operation, values: dict[str, Value]) -> None:
         domain = op.node.domain
         function = _TABLES.get(domain, {}).get(op.node.op_type)
-        defined = defined_by_others() if domain in _DEFAULT_DOMAIN else frozenset()
+        defined = defined_by_others() if domain in DEFAULT_DOMAIN else frozenset()
         if function is None and op.node.op_type not in defined:
-            whose = "" if domain in _DEFAULT_DOMAIN else f"of the domain {domain!r} "
+            whose = "" if domain in DEFAULT_DOMAIN else f"of the domain {domain!r} "
             raise op.refuse(f"{whose}cannot be read")
         op.builder.name, op.builder.emitted = readable(op.name), set()
         try:
@@ -157,7 +142,7 @@ class _Reader:
         values = {name: value for name, value in given if value is not None}
         nodes = list(nodes_of(body, op.node))
         read = {name for node in nodes for name in node.input} | set(body.output)
-        (opset,) = (e.version for e in body.opset_import if e.domain in _DEFAULT_DOMAIN)
+        (opset,) = (e.version for e in body.opset_import if e.domain in DEFAULT_DOMAIN)
         for node in nodes:
             inputs = [values.get(name) for name in node.input]
             wanted = [name in read for name in node.output]

@@ -294,6 +294,10 @@ def test_a_recipe_that_trains_gets_the_samples_for_it_and_tells_its_progress(tmp
     assert not (tmp_path / "checkpoints").exists()
     (note,) = [n for n in result.network.notes if n.method == "train.fine_tune"]
     assert note.text.startswith("2 epochs of 288 samples, loss labels")
+    (training,) = result.report["trainings"]
+    assert training["text"] == note.text
+    assert len(training["losses"]) == len(training["errors"]) == 2
+    assert "all layers" not in {one["layer"] for one in result.report["skipped"]}
 
 
 def test_the_codec_of_the_file_is_the_users_choice(result):

@@ -135,6 +135,14 @@ def document():
             "name": "convolutional",
             "why": "Convolutions do 98% of the multiplications.",
         },
+        "trainings": [
+            {
+                "text": "3 epochs of 900 samples, loss labels: held-out error 0.5 before, "
+                "0.25 after (epoch 2 was best)",
+                "losses": [1.5, 1.0, 0.75],
+                "errors": [0.4, 0.25, 0.3],
+            }
+        ],
         "command": "tersor compress resnet20.onnx --data train.npz --test test.npz "
         '--recipe recipe.toml --budget "size=4x,latency=2x,drop=0.5pp"',
         "seconds": 48.2,

@@ -77,3 +77,34 @@ def test_the_loss_is_drawn_in_order_and_inside():
 def test_no_loss_at_all_is_drawn_in_the_middle():
     loss = charts.loss(report_factory.unchanged())
     assert (loss.low, loss.value.at, loss.high, loss.limit) == (50, 50, 50, None)
+
+
+def test_a_training_is_a_line_whose_lowest_point_is_marked():
+    (curve,) = charts.curves(report_factory.document())
+    assert [x for x, _ in curve.line] == [7.0, 52.75, 98.5]
+    heights = [y for _, y in curve.line]
+    assert heights[0] < heights[2] < heights[1]  # from the top: the second epoch is lowest
+    assert curve.best == (*curve.line[1], "epoch 2: 0.25")
+    assert (curve.what, curve.epochs) == ("held-out error", 3)
+
+
+def test_without_held_out_samples_the_loss_is_shown():
+    document = report_factory.document()
+    document["trainings"][0]["errors"] = [None, None, None]
+    (curve,) = charts.curves(document)
+    assert curve.what == "loss"
+    assert curve.best[2] == "epoch 3: 0.75"
+
+
+@pytest.mark.parametrize("losses", [[1.0], [1.0, float("nan")], []])
+def test_what_is_no_line_is_not_drawn(losses):
+    document = report_factory.document()
+    document["trainings"][0].update(losses=losses, errors=[None] * len(losses))
+    assert charts.curves(document) == []
+
+
+def test_errors_that_are_equal_but_for_the_loss_lie_on_one_height():
+    document = report_factory.document()
+    document["trainings"][0]["errors"] = [0.1 + 2e-7, 0.1 + 1e-7, 0.1]
+    (curve,) = charts.curves(document)
+    assert max(y for _, y in curve.line) - min(y for _, y in curve.line) < 0.1

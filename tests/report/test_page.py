@@ -97,6 +97,13 @@ def test_tags_match_and_ids_are_unique(make):
     assert page.tags.count("h1") == 1
 
 
+def test_trainings_are_told_and_drawn(page):
+    assert "3 epochs of 900 samples, loss labels" in page.text
+    assert (
+        "Held-out error after each of 3 epochs; the dot: lowest, epoch 2: 0.25." in page.text
+    )
+
+
 def test_the_kind_of_network_is_told_where_the_recipe_asked():
     text = Page(to_html(report_factory.document())).text
     assert "Kind of network: convolutional. Convolutions do 98% of the mult" in text

@@ -111,6 +111,11 @@ def test_what_runs_where_the_error_grows_and_who_suffers_are_told_in_a_line_each
     assert table.partition("Not raced")[0].count("as float") == 0
 
 
+def test_trainings_are_told():
+    text = " ".join(printed(report_factory.document(), 160).split())
+    assert "Training: 3 epochs of 900 samples, loss labels: held-out error 0.5 before" in text
+
+
 def test_an_untouched_model_is_said_to_be_so():
     text = printed(report_factory.unchanged())
     assert "1.09x smaller, same speed, top-1 accuracy unchanged" in text

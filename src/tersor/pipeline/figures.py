@@ -21,6 +21,7 @@ from tersor.report.document import (
     LayerResult,
     Metric,
     Skipped,
+    Training,
     Worst,
 )
 from tersor.store.container import Info
@@ -225,9 +226,23 @@ def layer_rows(
 
 def skipped(notes: Sequence[Note]) -> list[Skipped]:
     """Layers that no method changed, each with the last reason."""
+    notes = [note for note in notes if not note.curve]
     done = {note.layer for note in notes if note.done}
     last = {note.layer: note for note in notes if note.layer not in done}
     return [{"layer": n.layer, "method": n.method, "reason": n.text} for n in last.values()]
+
+
+def trainings(notes: Sequence[Note]) -> list[Training]:
+    """What was trained, in order."""
+    return [
+        {
+            "text": note.text,
+            "losses": [loss for loss, _ in note.curve],
+            "errors": [error for _, error in note.curve],
+        }
+        for note in notes
+        if note.curve
+    ]
 
 
 def _stored_bytes(layer: Layer | None, stored: Mapping[str, Info]) -> int:

@@ -203,6 +203,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "candidates": figures.candidates(outcome, findings.terms, batch)
         + figures.not_made(findings.failed, batch),
         "resolution": figures.resolution(outcome, judge.limit_pp),
+        "trainings": figures.trainings(findings.compressed.notes),
         "searches": [figures.search(found) for found in findings.searches],
         "quiet": all(e.timing is not None and e.timing.quiet for e in entries),
         "engines": {name: find(name).version() for name in names()},

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tersor.report import evidence, units, words
-from tersor.report.document import Candidate, Report
+from tersor.report.document import Candidate, Report, Training
 
 _FINEST_DB = 100.0  # of no interest above: float32 itself rounds nearly as much
 _MOST_DOTS = 150  # points on a line above which dots would touch
@@ -217,6 +217,60 @@ def path(report: Report) -> PathChart | None:
     shown.sort(key=lambda dot: -dot.number if dot.number else -99)
     ticks = [(round(100 - axis.at(v), 2), f"{v:g}") for v in axis.ticks()]
     return PathChart(line, shown, ticks)
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A training: the held-out error of its epochs, or the loss where nothing is held out.
+
+    Attributes:
+        text: What was trained, in words.
+        what: "held-out error" or "loss".
+        line: Corners of the line, in per cent from the left and the top.
+        best: The lowest of them, as it is drawn, and its value in words.
+        ticks: Height and text of the lines of the grid.
+        epochs: How many there were.
+    """
+
+    text: str
+    what: str
+    line: list[tuple[float, float]]
+    best: tuple[float, float, str]
+    ticks: list[tuple[float, str]]
+    epochs: int
+
+
+def curves(report: Report) -> list[Curve]:
+    """The charts of all trainings of at least two epochs."""
+    found = (
+        _curve(*pair)
+        for pair in zip(
+            report.get("trainings", []), evidence.training_words(report), strict=True
+        )
+    )
+    return [curve for curve in found if curve is not None]
+
+
+def _curve(training: Training, text: str) -> Curve | None:
+    errors = [error for error in training["errors"] if error is not None]
+    whole = len(errors) == len(training["losses"])
+    values = errors if whole else training["losses"]
+    if len(values) < 2 or not all(math.isfinite(value) for value in values):
+        return None
+    low, high = min(values), max(values)
+    room = (
+        max(0.1 * (high - low), 0.05 * abs(high)) or 0.1
+    )  # ties that the loss breaks are flat
+    axis = Axis(low - room, high + room)
+    step = (98.5 - _LABELS) / (len(values) - 1)
+    line = [
+        (round(_LABELS + i * step, 2), round(100 - axis.at(value), 2))
+        for i, value in enumerate(values)
+    ]
+    least = values.index(low)
+    best = (*line[least], f"epoch {least + 1}: {low:.4g}")
+    ticks = [(round(100 - axis.at(v), 2), f"{v:g}") for v in axis.ticks()]
+    return Curve(text, "held-out error" if whole else "loss", line, best, ticks, len(values))
 
 
 @dataclass(frozen=True, slots=True)

@@ -253,6 +253,20 @@ class Search(TypedDict):
     float_layers: list[str] | None
 
 
+class Training(TypedDict):
+    """One training of the compressed network.
+
+    Attributes:
+        text: How long it was, on how many samples, and what came of it.
+        losses: Mean loss of each epoch.
+        errors: Error of the held-out samples after each epoch; null where none are held out.
+    """
+
+    text: str
+    losses: list[float]
+    errors: list[float | None]
+
+
 class Kind(TypedDict):
     """The kind of network that the recipe chose its candidates by.
 
@@ -292,6 +306,7 @@ class Report(TypedDict):
         stored: Where the bytes of model.tsr are, by stream and by tensor.
         resolution: What the samples that chose can tell; null if nothing was judged.
         searches: For mixes of integer and float layers, one for each candidate with a search.
+        trainings: Of the compressed network, in order.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
         machine: Processor, cores, memory and so on: free keys.
@@ -326,6 +341,7 @@ class Report(TypedDict):
     candidates: list[Candidate]
     resolution: NotRequired[Resolution | None]
     searches: NotRequired[list[Search]]
+    trainings: NotRequired[list[Training]]
     quiet: bool
     engines: dict[str, str | None]
     verify: dict[str, object]

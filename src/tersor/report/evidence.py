@@ -183,6 +183,11 @@ def repeated_words(candidates: list[Candidate]) -> str:
     return f"Not raced, since they ask the same work of the engine as the original: {said}."
 
 
+def training_words(report: Report) -> list[str]:
+    """What was trained, and what came of it: one sentence for each training."""
+    return [plain(found["text"], 300) for found in report.get("trainings", [])]
+
+
 def search_words(report: Report) -> str:
     """What a search for a mix tried, and what has to stay float; empty without one."""
     return " ".join(_search_words(found) for found in report.get("searches", []))

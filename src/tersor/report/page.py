@@ -25,6 +25,7 @@ from tersor.report.recipe_text import to_toml
 
 MAX_BYTES = 1_500_000
 _ITEMS = 60  # of a list in a free table
+_TRAININGS = 8  # shown
 _BARS = 30  # layers in the chart of sensitivities
 _PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]{1,20000}={0,2}")  # base64 of its signature, more
 
@@ -193,6 +194,8 @@ def _charts(report: Report, limits: Limits) -> dict[str, Any]:
         "kind": words.kind_words(report),
         "repeated": evidence.repeated_words(report["candidates"]),
         "searched": evidence.search_words(report),
+        "trained": evidence.training_words(report)[:_TRAININGS],
+        "curves": charts.curves(report)[:_TRAININGS],
         "noisy": any(not one["quiet"] for one in shown),
         "memory": f"original {known[0]}, compressed {known[1]}" if len(known) == 2 else "",
     }

@@ -19,6 +19,7 @@ from tersor.report.inspection import render_inspect as render_inspect
 from tersor.report.plain import plain
 from tersor.report.tables import Column, Footnotes, Laid, Rows, Screen
 
+_TRAININGS = 8  # shown
 ROWS = 30  # layers and groups of skipped layers shown without `full`
 _SHORT = 20  # characters that a narrow table has room for
 
@@ -229,7 +230,8 @@ def _ending(report: Report, screen: Screen) -> Iterable[RenderableType]:
 
 def _evidence(report: Report, screen: Screen) -> Iterable[RenderableType]:
     """What runs how, where the error grows, which layers and samples suffer most."""
-    lines = [
+    lines = [("Training: ", said) for said in evidence.training_words(report)[:_TRAININGS]]
+    lines += [
         ("Search: ", evidence.search_words(report)),
         ("Kernels: ", evidence.operations_words(report)),
         ("Error: ", evidence.path_words(report)),

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 CODECS = ROOT / "docs" / "codecs.md"
+SMALLEST = ROOT / "docs" / "smallest.md"
 INT8 = ROOT / "docs" / "int8.md"
 
 Row = dict[str, Any]
@@ -60,12 +61,13 @@ def with_tables(text: str, tables: dict[str, Callable[[], str]]) -> str:
 
 def pages() -> dict[Path, dict[str, Callable[[], str]]]:
     """The pages with tables, and the tables of each."""
-    from benchmarks import codecs_table, ptq_table
+    from benchmarks import codecs_table, ptq_table, smallest_table
 
     return {
         README: ptq_table.TABLES,
         INT8: ptq_table.DETAILS,
         CODECS: codecs_table.TABLES,
+        SMALLEST: smallest_table.TABLES,
     }
 
 

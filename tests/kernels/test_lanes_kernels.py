@@ -58,6 +58,17 @@ def test_each_level_gives_the_values_back(level, form, spread):
     np.testing.assert_array_equal(decoded(payload, shapes), values)
 
 
+def test_rows_of_any_length_are_the_same_at_each_level(level):
+    """What is in the longest of these rows does not fit into 32 bits."""
+    if level == "reference":
+        pytest.skip("takes seconds")
+    shapes = [Shape(8 * 70_000, 70_000, 1, 1), Shape(8 * 4000, 4000, 1, 1)]
+    values = values_of(shapes, 80)
+    values[: 8 * 70_000] = np.where(values[: 8 * 70_000] > 0, 255, -255)
+    payload = kernels.lanes_encode(values, shapes, 10**6)
+    np.testing.assert_array_equal(decoded(payload, shapes), values)
+
+
 def test_damage_means_the_same_at_each_level(level):
     """What a level makes of a payload that was changed, the portable one does, too."""
     if level in {"reference", "portable"}:

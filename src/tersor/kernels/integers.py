@@ -120,13 +120,16 @@ def decode_into(payload: bytes, target: memoryview, coder: Decode) -> None:
         raise FormatError(f"{body.size} bytes where {size} belong", offset=len(payload))
     values = np.empty(count, np.int16)
     coder(body, shapes, values)
-    values += np.int16(centre)
-    least = -range_ // 2 if signed else 0
+    least = (-range_ // 2 if signed else 0) - centre
     if values.min() < least or values.max() >= least + range_:
         raise FormatError("values out of range", offset=len(payload))
-    elements = (values & (range_ - 1)).astype(np.uint8)
-    found = elements[::2] | elements[1::2] << 4 if nibbles else elements
-    kernels.as_bytes(target)[:] = found
+    if centre:
+        values += np.int16(centre)
+    if not nibbles:
+        np.copyto(kernels.as_bytes(target), values, casting="unsafe")
+        return
+    elements = values.astype(np.uint8) & 15
+    kernels.as_bytes(target)[:] = elements[::2] | elements[1::2] << 4
 
 
 def _check_count(payload: bytes, count: int) -> BitReader | None:

@@ -18,7 +18,7 @@ struct Player {
   bool chunk(const Chunk& chunk) {
     const bool sure = in.left >= words_for(chunk.count);
 #ifdef TERSOR_X86
-    if (full && n == 8 && fast && sure) {
+    if (full && n == 8 && fast && sure && chunk.width < most_width) {
       chunk_avx2(tables, chunk, in);
       return true;
     }
@@ -61,7 +61,7 @@ struct Player {
       const u32 entry = tables.magnitudes[tables.at[at] + (x & (magnitude_total - 1))];
       x = fill<sure>(((entry >> 20) + 1) * (x >> magnitude_bits) + (entry >> 8 & 0xfff));
       const u32 magnitude = (entry & 0xff) + 1;
-      chunk.row_sums[lane] += magnitude;
+      chunk.totals[lane] += magnitude << 8;
       chunk.column_sums[column] += magnitude;
       const int value = negative ? -static_cast<int>(magnitude) : static_cast<int>(magnitude);
       chunk.values[lane * chunk.width + column] = static_cast<std::int16_t>(value);

@@ -75,13 +75,13 @@ struct Tables {
 struct Chunk {
   std::size_t first, count, width, cut;
   int rows;
-  const int* base;        // of each row: the logarithm of its mean
+  u64 inverse;            // of the columns before, and those that they are worth without any
+  u64* totals;            // of each row: its magnitudes so far, in units of 2^-8
   const int* offsets;     // of each column
   const u32 *beside, *above;  // of each column: the column whose kinds those of its neighbours are
   u8* kinds;              // of each column, for each row: 0; 1 for a positive, 2 for a negative value
   std::int16_t* values;
-  u32* row_sums;          // of magnitudes; the other of all columns
-  u64* column_sums;
+  u64* column_sums;       // of magnitudes
 };
 
 struct Stream {
@@ -90,8 +90,10 @@ struct Stream {
   u32 x[most_lanes];
 };
 
-// lanes_avx2.cpp: eight whole rows. The stream holds at least 16 words for each column, and 8 more.
+// lanes_avx2.cpp: eight whole rows, so short that totals are below 2^32. The stream holds at least 16
+// words for each column, and 8 more.
 constexpr std::size_t words_for(std::size_t columns) { return 16 * columns + 8; }
+constexpr std::size_t most_width = 1u << 15;
 void chunk_avx2(const Tables& tables, const Chunk& chunk, Stream& stream);
 
 }  // namespace tersor::lanes

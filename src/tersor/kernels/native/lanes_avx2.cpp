@@ -28,6 +28,31 @@ inline __m256i look_up(const u32* from, __m256i places) {
   return look_up(from, each);
 }
 
+// Logarithms of the means of rows: see logarithm() and mean_of(). A float holds both the length of a
+// number and the three bits below the highest; below 8, where there are fewer, the number counts.
+inline __m256i base_of(const Chunk& chunk) {
+  const __m256i low = _mm256_set1_epi64x(static_cast<long long>(chunk.inverse & 0xffffffff));
+  const __m256i high = _mm256_set1_epi64x(static_cast<long long>(chunk.inverse >> 32));
+  const auto mean = [&](const u64* totals) {
+    const __m256i total = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(totals));
+    const __m256i rest = _mm256_srli_epi64(_mm256_mul_epu32(total, low), 32);
+    return _mm256_srli_epi64(_mm256_add_epi64(_mm256_mul_epu32(total, high), rest), 8);
+  };
+  const __m256i even = _mm256_setr_epi32(0, 2, 4, 6, 0, 2, 4, 6);
+  const __m256i first = _mm256_permutevar8x32_epi32(mean(chunk.totals), even);
+  const __m256i second = _mm256_permutevar8x32_epi32(mean(chunk.totals + 4), even);
+  const __m256i number = _mm256_add_epi32(_mm256_blend_epi32(first, second, 0xf0), all(4));
+  const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(_mm256_cvtepi32_ps(number)), 20);
+  const __m256i small = _mm256_add_epi32(_mm256_min_epi32(number, all(7)), all(16));
+  return _mm256_max_epi32(_mm256_sub_epi32(bits, all(8 * 127)), small);
+}
+
+inline void add(u64* totals, __m128i sums) {
+  auto* place = reinterpret_cast<__m256i*>(totals);
+  const __m256i more = _mm256_slli_epi64(_mm256_cvtepu32_epi64(sums), 8);
+  _mm256_storeu_si256(place, _mm256_add_epi64(_mm256_loadu_si256(place), more));
+}
+
 // States below 2^16 take a word.
 inline __m256i fill(__m256i x, Stream& in) {
   const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
@@ -72,7 +97,7 @@ inline void put(const __m128i (&columns)[step], const Chunk& chunk) {
 // Kinds of all values; returns how many are not 0, and where their tables of magnitudes begin.
 inline std::size_t kinds_of(const Tables& tables, const Chunk& chunk, __m256i& x, Stream& in, u32* others,
                             unsigned* masks) {
-  const __m256i base = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(chunk.base));
+  const __m256i base = base_of(chunk);
   const __m256i first_level = all(tables.first), last_level = all(tables.last);
   __m256i kind = chunk.first > 0 ? wide(chunk.kinds + 8 * (chunk.first - 1)) : _mm256_setzero_si256();
   std::size_t count = 0;
@@ -155,7 +180,8 @@ void chunk_avx2(const Tables& tables, const Chunk& chunk, Stream& stream) {
     next += _mm_popcnt_u32(masks[i]);
   }
   put(columns, chunk);
-  _mm256_storeu_si256(reinterpret_cast<__m256i*>(chunk.row_sums), sums);
+  add(chunk.totals, _mm256_castsi256_si128(sums));
+  add(chunk.totals + 4, _mm256_extracti128_si256(sums, 1));
 }
 
 }  // namespace tersor::lanes

@@ -38,7 +38,7 @@ struct Recorder {
         const int value = chunk.values[static_cast<std::size_t>(lane) * chunk.width + x];
         const auto magnitude = static_cast<u8>(std::abs(value));
         kinds[lane] = static_cast<u8>((value != 0) + (value < 0));
-        chunk.row_sums[lane] += magnitude;
+        chunk.totals[lane] += magnitude << 8;
         chunk.column_sums[x] += magnitude;
         ++record.counts.kinds[at[lane]][kinds[lane]];
         ++record.magnitudes[at[lane] / sign_pairs][magnitude];

@@ -64,14 +64,16 @@ class Walk {
   // Where the kinds beside and above are; behind the last column stand none.
   void find_neighbours() {
     const auto none = static_cast<u32>(width_);
+    const std::size_t kernel = shape_.kernel == 1 ? width_ : shape_.kernel;
+    const std::size_t line = shape_.kernel == 1 ? width_ : shape_.width;
     const std::size_t back = shape_.kernel == 1 ? 2 : shape_.width;
     beside_.resize(width_);
     above_.resize(width_);
-    for (std::size_t x = 0; x < width_; ++x) {
-      const std::size_t place = shape_.kernel == 1 ? x : x % shape_.kernel;
-      const bool begins = shape_.kernel == 1 ? x == 0 : place % shape_.width == 0;
-      beside_[x] = begins ? none : static_cast<u32>(x - 1);
+    for (std::size_t x = 0, place = 0, at = 0; x < width_; ++x) {  // in a kernel; in a line of it
+      beside_[x] = at == 0 ? none : static_cast<u32>(x - 1);
       above_[x] = place < back ? none : static_cast<u32>(x - back);
+      if (++at == line) at = 0;
+      if (++place == kernel) place = at = 0;
     }
   }
 
@@ -105,17 +107,13 @@ class Walk {
 
   bool group(std::int16_t* values, int rows, std::size_t cut) {
     u64 totals[n];
-    int base[n];
     std::fill_n(totals, n, trust * all_);
+    const bool full = rows == n && cut == width_;
     for (std::size_t start = 0; start < width_; start += step) {
-      const u64 inverse = inverses_[start / step];
-      for (int lane = 0; lane < n; ++lane) base[lane] = logarithm(mean_of(totals[lane], inverse));
-      u32 sums[n] = {};
-      const Chunk chunk{start, std::min<std::size_t>(step, width_ - start), width_, cut, rows, base,
-                        offsets_.data(), beside_.data(), above_.data(), kinds_.data(), values, sums, sums_.data()};
-      const bool fine = rows == n && cut == width_ ? coder_.template chunk<true>(chunk) : coder_.template chunk<false>(chunk);
-      if (!fine) return false;
-      for (int lane = 0; lane < n; ++lane) totals[lane] += u64{sums[lane]} << 8;
+      const Chunk chunk{start, std::min<std::size_t>(step, width_ - start), width_, cut, rows,
+                        inverses_[start / step], totals, offsets_.data(), beside_.data(), above_.data(),
+                        kinds_.data(), values, sums_.data()};
+      if (!(full ? coder_.template chunk<true>(chunk) : coder_.template chunk<false>(chunk))) return false;
     }
     return true;
   }
@@ -134,12 +132,14 @@ class Walk {
 // Calls `column(x, active, at, kinds)` for each column of a chunk, of n rows at most.
 template <int n, bool full, typename Visit>
 void by_columns(const Chunk& chunk, int first, int last, const Visit& column) {
+  int base[n];
+  for (int lane = 0; lane < n; ++lane) base[lane] = logarithm(mean_of(chunk.totals[lane], chunk.inverse));
   for (std::size_t x = chunk.first; x < chunk.first + chunk.count; ++x) {
     const int active = full ? n : chunk.rows - (x >= chunk.cut);
     const u8 *beside = chunk.kinds + chunk.beside[x] * n, *above = chunk.kinds + chunk.above[x] * n;
     u8 at[n];
     for (int lane = 0; lane < n; ++lane) {
-      const int level = std::clamp(((chunk.base[lane] + chunk.offsets[x]) >> 2) - lowest_level, first, last);
+      const int level = std::clamp(((base[lane] + chunk.offsets[x]) >> 2) - lowest_level, first, last);
       at[lane] = static_cast<u8>(sign_pairs * level + 3 * above[lane] + beside[lane]);
     }
     column(x, active, at, chunk.kinds + x * n);

@@ -81,17 +81,21 @@ class _Gradual(Part):
         """What a gradient says of elements at 0 is kept, and moves nothing."""
         if self._settings.regrow == 0:
             return
-        self._gradients = []
+        changes, self._gradients = self._changes_at(self._run.step + 1), []
         for code in self._found.codes:
             gradient = code.weight.grad
             if gradient is None:  # nothing that was computed depends on it
                 gradient = torch.zeros_like(code.weight)
-            self._gradients.append(gradient.abs().cpu().numpy())
+            if changes:
+                self._gradients.append(gradient.abs().cpu().numpy())
             gradient.masked_fill_(~code.mask, 0)
+
+    def _changes_at(self, step: int) -> bool:
+        return step == self._last or (step < self._last and step % self._every == 0)
 
     def after_step(self) -> None:
         step = self._run.step
-        if step > self._last or (step % self._every and step != self._last):
+        if not self._changes_at(step):
             return
         sparsity = cubic(step / self._last, self._first, self._settings.sparsity)
         scores = self._found.scores()

@@ -1,8 +1,7 @@
 """What results/ptq.jsonl says, for people.
 
-For every tool each figure is that of the setting in which it is best, whichever that is. For
-Tersor the output is what `tersor.compress` gives by itself, and time and memory are those of
-what the other tools do too: quantize and save.
+For every tool, Tersor too, each figure is that of the setting in which it is best, whichever
+that is. Time and memory of Tersor are those of what the other tools do too: quantize and save.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,22 +23,16 @@ _HEADS = (
 )
 _VERSUS = (
     *("network", "drop, points", "smaller", "batch 1", "over best peer"),
-    *("batch 16", "over best peer"),
+    *("batch 16", "over best peer", "fastest peers within a point"),
 )
-_OUTPUT = ("compress", "compress for batches")  # Tersor's settings, see above
-_TOOL = ("quantize",)
+_TOOL = ("quantize",)  # Tersor's setting, see above
+_MOST_PP = 1.0  # a peer's output that loses more is no rival at equal accuracy
 
 
 def rows_of(rows: Sequence[Row], network: str, tool: str) -> list[Row]:
     """The settings of a tool that gave an output for a network."""
     own = [r for r in rows if r["network"] == network and r["tool"] == tool]
     return [r for r in own if r["why_not"] is None]
-
-
-def outputs_of(rows: Sequence[Row], network: str, tool: str) -> list[Row]:
-    """Those of them whose output counts."""
-    own = rows_of(rows, network, tool)
-    return [r for r in own if tool != "tersor" or r["setting"] in _OUTPUT]
 
 
 def best_speed(rows: Sequence[Row], batch: int) -> tuple[Row, str] | None:
@@ -57,14 +50,14 @@ def versus() -> str:
     """One line per network: Tersor, and the peer that is best in each figure."""
     rows = records.read("ptq")
     lines = [
-        _against(rows, name) for name in subjects.names() if outputs_of(rows, name, "tersor")
+        _against(rows, name) for name in subjects.names() if rows_of(rows, name, "tersor")
     ]
     return records.table(_VERSUS, lines, texts=1) if lines else "Not measured yet."
 
 
 def _against(rows: Sequence[Row], network: str) -> list[str]:
-    own = outputs_of(rows, network, "tersor")
-    peers = [(t, outputs_of(rows, network, t)) for t in TOOLS if t != "tersor"]
+    own = rows_of(rows, network, "tersor")
+    peers = [(t, rows_of(rows, network, t)) for t in TOOLS if t != "tersor"]
     theirs = [(row, TOOLS[tool]) for tool, found in peers for row in found]
     lost, least = (
         min(((r["drop"]["value"], t) for r, t in some), default=None)
@@ -91,7 +84,24 @@ def _against(rows: Sequence[Row], network: str) -> list[str]:
         cells.append(
             f"{over['median']:.2f} ({over['q1']:.2f} to {over['q3']:.2f})" if over else "-"
         )
-    return cells
+    return [*cells, ", ".join(_fastest_within(peers, batch) for batch in (1, 16))]
+
+
+def _fastest_within(peers: Sequence[tuple[str, list[Row]]], batch: int) -> str:
+    """The fastest of the peers' outputs that lose no more than a point, and its speed."""
+    found = [
+        (best[0], tool)
+        for tool, rows in peers
+        if (best := best_speed([r for r in rows if _is_near(r)], batch))
+    ]
+    if not found:
+        return "none"
+    speed, tool = min(found, key=lambda f: float(f[0]["median_ms"]))
+    return f"{TOOLS[tool]} {speed['over_float']['median']:.2f}x"
+
+
+def _is_near(row: Row) -> bool:
+    return float(row["drop"]["value"]) <= _MOST_PP
 
 
 def _beside(
@@ -116,7 +126,7 @@ def ptq() -> str:
 
 def _cells(rows: Sequence[Row], network: str, tool: str) -> list[str]:
     name = [network, TOOLS[tool]]
-    outputs = outputs_of(rows, network, tool)
+    outputs = rows_of(rows, network, tool)
     if not outputs:
         why = {r["why_not"] for r in rows if (r["network"], r["tool"]) == (network, tool)}
         return [*name, _plain(sorted(map(str, why))[0]), *["-"] * (len(_HEADS) - 3)]
@@ -159,8 +169,8 @@ def losses() -> str:
 
 
 def _losses(rows: Sequence[Row], network: str) -> list[str]:
-    own = outputs_of(rows, network, "tersor")
-    peers = {tool: outputs_of(rows, network, tool) for tool in TOOLS if tool != "tersor"}
+    own = rows_of(rows, network, "tersor")
+    peers = {tool: rows_of(rows, network, tool) for tool in TOOLS if tool != "tersor"}
     peers = {tool: found for tool, found in peers.items() if found}
     if not own or not peers:
         return []

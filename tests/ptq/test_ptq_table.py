@@ -73,12 +73,14 @@ def test_a_peer_is_shown_at_its_best_in_every_figure(results):
     )
 
 
-def test_tersor_is_shown_as_it_comes_out_of_compress(results):
+def test_tersor_is_shown_at_its_best_as_peers_are_and_its_time_is_that_of_quantizing(results):
     results(
-        row("tersor", "quantize", smaller=9.0, seconds=2.0),
-        row("tersor", "compress", seconds=30.0, peak_bytes=900e6),
+        row("tersor", "quantize", smaller=9.0, seconds=20.0),
+        row("tersor", "compress", seconds=3.0, ms={"openvino 1": 3.0, "openvino 16": 9.0}),
+        row("nncf", "a"),
     )
-    assert "| 3.00x | 2.00x OV | 2.00x OV | 2.0 s | 500 MB |" in ptq_table.ptq()
+    assert "| 9.00x | 4.00x OV | 2.00x OV | 20.0 s | 500 MB |" in ptq_table.ptq()
+    assert "| 9.00x, NNCF 3.00x | 4.00x, NNCF 2.00x | 2.00 " in ptq_table.versus()
 
 
 def test_beside_tersor_stands_the_peer_that_is_best_in_each_figure(results):
@@ -92,8 +94,22 @@ def test_beside_tersor_stands_the_peer_that_is_best_in_each_figure(results):
     assert ptq_table.versus().splitlines()[-1] == (
         "| resnet20 | +0.10, Neural Compressor +0.10 | 4.50x, Neural Compressor 3.50x "
         "| 3.00x, Neural Compressor 2.40x | 1.50 (1.25 to 1.75) "
-        "| 1.00x, NNCF 1.50x | 0.50 (0.42 to 0.58) |"
+        "| 1.00x, NNCF 1.50x | 0.50 (0.42 to 0.58) "
+        "| Neural Compressor 2.40x, NNCF 1.50x |"
     )
+
+
+def test_a_peer_that_loses_more_than_a_point_is_no_rival_at_equal_accuracy(results):
+    much = {"value": 1.01, "low": 0.5, "high": 1.5}
+    just = {"value": 1.0, "low": 0.5, "high": 1.5}
+    results(
+        row("tersor", "compress"),
+        row("nncf", "a", drop=much, ms={"openvino 1": 2.0, "openvino 16": 2.0}),
+        row("inc", "a", drop=just, ms={"openvino 1": 4.0}),
+    )
+    line = ptq_table.versus().splitlines()[-1]
+    assert "| 2.00x, NNCF 6.00x |" in line  # the fastest of all stays in sight
+    assert line.endswith("| Neural Compressor 3.00x, none |")
 
 
 def test_without_peers_tersor_stands_alone(results):
@@ -109,7 +125,7 @@ def test_a_tool_that_failed_is_a_line_with_the_reason(results):
 def test_losses_are_told(results):
     results(
         row("tersor", "compress", ms={"openvino 1": 8.0, "openvino 16": 5.0}),
-        row("tersor", "quantize", seconds=9.0),
+        row("tersor", "quantize", seconds=9.0, ms={"openvino 1": 9.0}),
         row("nncf", "a", drop={"value": -0.2, "low": -0.3, "high": 0.0}),
     )
     assert ptq_table.losses() == (
@@ -122,7 +138,7 @@ def test_losses_are_told(results):
 def test_no_loss_is_told_too(results):
     results(
         row("tersor", "compress", ms={"openvino 1": 6.5}),  # within the spread
-        row("tersor", "quantize"),
+        row("tersor", "quantize", ms={"openvino 1": 6.6}),
         row("nncf", "a", drop={"value": 0.0, "low": 0.0, "high": 0.0}),  # inside the interval
     )
     assert ptq_table.losses() == "No tool beats Tersor in any of these figures."

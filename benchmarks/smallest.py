@@ -1,11 +1,12 @@
 """How small networks get: `python -m benchmarks.smallest [--network lenet300] [--seeds 3]`.
 
-For each seed the network is trained (LeNets) or taken as published, then compressed by
+For each seed the network is trained (LeNets), or once taken as published, then compressed by
 `tersor.compress` with the recipe of its name in benchmarks/recipes, in the fewest bytes. What
 counts is the whole `.tsr` file, read back and run on an engine, and its error on the test
-samples, which chose nothing: of the 60,000 training images of MNIST 5,000 validate. One line
-per network and seed goes to results/smallest.jsonl; seeds that are there with the same recipe
-are not run again. Trained networks are kept in build/smallest.
+samples, which chose nothing: of the 60,000 training images of MNIST 5,000 validate; other
+networks have the splits of `benchmarks.splits`. One line per network and seed goes to
+results/smallest.jsonl; seeds that are there with the same recipe are not run again. Trained
+networks are kept in build/smallest.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch
 from torch import nn
 
 import tersor
-from benchmarks import datasets, records
+from benchmarks import datasets, records, subjects
 from benchmarks.models.lenet5 import LeNet5
 from benchmarks.models.lenet300 import LeNet300
 from benchmarks.splits import unit
@@ -32,7 +33,8 @@ from tersor.methods.train.fine_tune import FineTune
 from tersor.network.network import Network
 from tersor.pipeline import Options, Result, compress
 from tersor.plan.changing import with_settings
-from tersor.plan.recipe import Recipe, load_recipe
+from tersor.plan.recipe import Recipe
+from tersor.plan.recipe_file import load_recipe
 from tersor.train.optimizer import Optimizer
 
 NAME = "smallest"
@@ -47,24 +49,28 @@ class Subject:
     Attributes:
         name: In the results; its recipe's name.
         title: In tables.
-        make: The untrained network.
-        epochs: How long it is trained before.
         record: What is to be beaten, in words.
+        make: The untrained network; None for one that is published, of which there is one.
+        epochs: How long it is trained before.
     """
 
     name: str
     title: str
-    make: Callable[[], nn.Module]
-    epochs: int
     record: str
+    make: Callable[[], nn.Module] | None = None
+    epochs: int = 0
 
 
-SUBJECTS = {
-    "lenet300": Subject(
-        "lenet300", "LeNet-300-100", LeNet300, 40, "Deep Compression: 27 KB at 1.58 %"
+_ALL = (
+    Subject("lenet300", "LeNet-300-100", "Deep Compression: 27 KB at 1.58 %", LeNet300, 40),
+    Subject("lenet5", "LeNet-5", "Deep Compression: 44 KB at 0.74 %", LeNet5, 20),
+    Subject(
+        "squeezenet",
+        "SqueezeNet 1.1, nothing trained",
+        "Deep Compression, SqueezeNet 1.0: 676 KB",
     ),
-    "lenet5": Subject("lenet5", "LeNet-5", LeNet5, 20, "Deep Compression: 44 KB at 0.74 %"),
-}
+)
+SUBJECTS = {subject.name: subject for subject in _ALL}
 
 
 def main() -> None:
@@ -74,12 +80,12 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)  # the same sums on every machine of this kind
-    parts = mnist()
     for name in given.network or SUBJECTS:
-        for seed in range(given.seeds):
+        subject = SUBJECTS[name]
+        for seed in range(given.seeds if subject.make is not None else 1):
             recipe = with_settings(load_recipe(RECIPES / f"{name}.toml"), {"seed": str(seed)})
             if not is_done(name, seed, recipe):
-                measure(SUBJECTS[name], seed, recipe, parts)
+                measure(subject, seed, recipe)
 
 
 def mnist() -> Split:
@@ -100,9 +106,13 @@ def is_done(name: str, seed: int, recipe: Recipe) -> bool:
     )
 
 
-def measure(subject: Subject, seed: int, recipe: Recipe, parts: Split) -> None:
+def measure(subject: Subject, seed: int, recipe: Recipe) -> None:
     """Train, compress, and write the line."""
-    network, train_s = trained(subject, seed, parts)
+    if subject.make is None:
+        network, parts, train_s = *published(subject.name), 0.0
+    else:
+        parts = mnist()
+        network, train_s = trained(subject, subject.make, seed, parts)
     start = time.monotonic()
     options = Options(codec="best", batch=16, checkpoints=WORK / f"{subject.name}-{seed}")
     result = compress(network, parts, recipe=recipe, options=options)
@@ -138,10 +148,24 @@ def found(result: Result) -> records.Row:
     }
 
 
-def trained(subject: Subject, seed: int, parts: Split) -> tuple[Network, float]:
+def published(name: str) -> tuple[Network, Split]:
+    """A network of `benchmarks.subjects`, and its samples; nothing is there to train on."""
+    subject = subjects.find(name)
+    module, example = subject.build()
+    network = tersor.capture(module, tuple(example.values()))
+    calibration, validation, test = (
+        subject.data(part) for part in ("calibration", "validation", "test")
+    )
+    how = f"{len(calibration)} samples calibrate, {len(validation)} validate"
+    return network, Split(calibration, validation, test, f"{how}, {len(test)} only report")
+
+
+def trained(
+    subject: Subject, make: Callable[[], nn.Module], seed: int, parts: Split
+) -> tuple[Network, float]:
     """The network, trained on the training part; seconds that it took, 0 if it was there."""
     torch.manual_seed(seed)
-    network = tersor.capture(subject.make(), (torch.zeros(2, 1, 28, 28),))
+    network = tersor.capture(make(), (torch.zeros(2, 1, 28, 28),))
     path = WORK / f"{subject.name}-{seed}.npz"
     if path.exists():
         with np.load(path) as stored:

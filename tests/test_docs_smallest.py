@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 from tersor.plan.changing import with_settings
-from tersor.plan.recipe import load_recipe, parse_recipe
+from tersor.plan.recipe_file import load_recipe, parse_recipe
 
 TEXT = (Path(__file__).parents[1] / "docs" / "smallest.md").read_text()
 

@@ -32,7 +32,7 @@ def _quantize(job: Job) -> None:
     from tersor.data.read import read_samples
     from tersor.export.onnx import to_onnx
     from tersor.network.kind import kind_of
-    from tersor.plan.recipe import load_recipe
+    from tersor.plan.recipe_file import load_recipe
     from tersor.reading import read
     from tersor.store.model import save_model
 

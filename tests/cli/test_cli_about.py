@@ -8,7 +8,7 @@ from tersor.kernels import choose
 from tersor.machine import describe
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.network import cost
-from tersor.plan.recipe import describe as recipes
+from tersor.plan.recipe_file import describe as recipes
 from tersor.testing import networks
 from tersor.testing.networks import convolutional
 

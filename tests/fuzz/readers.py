@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tersor.data.read import read_samples
 from tersor.network.archive import read_program
 from tersor.network.from_onnx.reader import read as read_onnx
-from tersor.plan.recipe import load_recipe
+from tersor.plan.recipe_file import load_recipe
 from tersor.store.container import Reader, encode
 from tersor.store.model import load_model, save_model
 from tersor.store.pack import pack, unpack

@@ -23,7 +23,8 @@ from tersor.network.network import Port
 from tersor.pipeline import Options, compress
 from tersor.plan.budget import Budget
 from tersor.plan.changing import with_settings
-from tersor.plan.recipe import Candidate, Recipe, Step, load_recipe, parse_recipe
+from tersor.plan.recipe import Candidate, Recipe, Step
+from tersor.plan.recipe_file import load_recipe, parse_recipe
 from tersor.reading import Loaded
 from tersor.report.document import validate
 from tersor.runtime import open as open_model

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tersor import methods
 from tersor.errors import FileError, InputError
 from tersor.methods.prune.gradual import PruneGradual
+from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
 from tersor.methods.quantize.smooth import QuantizeSmooth
 from tersor.methods.quantize.static import QuantizeStatic
 from tersor.methods.quantize.weights import QuantizeWeights
@@ -22,16 +23,8 @@ from tersor.methods.train.fine_tune import FineTune
 from tersor.network.kind import KINDS
 from tersor.plan import toml_text
 from tersor.plan.changing import with_settings
-from tersor.plan.recipe import (
-    Candidate,
-    Pin,
-    Recipe,
-    Step,
-    describe,
-    load_recipe,
-    names,
-    parse_recipe,
-)
+from tersor.plan.recipe import Candidate, Pin, Recipe, Step
+from tersor.plan.recipe_file import describe, load_recipe, names, parse_recipe
 from tersor.train.optimizer import Optimizer
 
 SEARCH = """
@@ -193,6 +186,14 @@ def test_named_recipes_are_what_they_say():
             "int8 throughout": [QuantizeStatic(), QuantizeWeights()],
             "int8 weights": [QuantizeWeights()],
         },
+        "smallest": {
+            "rounded": [QuantizeRateDistortion()],
+            "pruned and rounded": [
+                FineTune(epochs=20, during=(PruneGradual(sparsity=0.9, scope="global"),)),
+                QuantizeRateDistortion(),
+                FineTune(epochs=5, optimizer=Optimizer(learning_rate=1e-4)),
+            ],
+        },
         "transformer": {
             "int8 smoothed": [
                 QuantizeSmooth(),
@@ -281,7 +282,7 @@ def test_every_named_recipe_is_described():
 
 def test_listing_recipes_loads_no_torch():
     code = (
-        "import sys; from tersor.plan.recipe import describe, names; describe(); names();"
+        "import sys; from tersor.plan.recipe_file import describe, names; describe(); names();"
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -302,7 +303,7 @@ def test_an_unknown_name_lists_the_known_ones_and_says_that_a_path_works():
         load_recipe("w8a")
     assert str(caught.value) == (
         "recipe must be w8a8 (did you mean that?) or one of deep-compression, fast, "
-        "transformer, w8, or the path of a .toml file. Got 'w8a'."
+        "smallest, transformer, w8, or the path of a .toml file. Got 'w8a'."
     )
 
 
@@ -407,7 +408,7 @@ def test_numbers_that_python_does_not_read_are_refused():
         ),
         (
             SEARCH.replace("sensitivity", "guess"),
-            "candidate 1: search must be \"sensitivity\", or left out. Got 'guess'.",
+            'candidate 1: search must be "sensitivity", "rate", or left out. Got \'guess\'.',
         ),
         (
             SEARCH.replace("static", "equalize"),
@@ -624,7 +625,7 @@ def test_a_key_reaches_the_tables_within_a_step():
     ("text", "message"),
     [
         ('[[step]]\nmethod = "prune.gradual"', "must be a step. prune.gradual happens during"),
-        (TRAINING.replace("gradual", "magnitude"), "method must be one of .*prune.gradual"),
+        (TRAINING.replace("gradual", "magnitude"), "method must be .*prune.gradual"),
         (
             TRAINING.replace('method = "prune', 'methot = "prune'),
             "a table with the key method",

@@ -159,6 +159,21 @@ def searched(report, tries, names):
     return evidence.search_words(normal(report))
 
 
+def test_a_search_for_a_rate_tells_what_it_tried_and_took(report):
+    tries = [
+        {"rate": 0.1, "file_bytes": 2000, "drop_pp": 3.0, "objection": "too much"},
+        {"rate": 0.01, "file_bytes": 3000, "drop_pp": 0.5, "objection": None},
+    ]
+    report["searches"] = []
+    report["ratings"] = [{"candidate": "small", "tries": tries, "rate": 0.01}]
+    assert evidence.search_words(report) == (
+        "small: rate 0.01 was taken of these: 0.01 (3.0 kB, loses 0.50 pp); "
+        "0.1 (2.0 kB, loses 3.00 pp, too much)."
+    )
+    report["ratings"] = [{"candidate": "small", "tries": tries[:1], "rate": None}]
+    assert evidence.search_words(report).startswith("small: none of the rates keeps the limit")
+
+
 def test_a_search_tells_what_it_tried_and_found(report):
     assert evidence.search_words({**report, "searches": []}) == ""
     tries = [tried(0, 3.0, "drop 3.00 pp exceeds"), tried(4, 0.5), tried(2, None, "too much")]

@@ -6,12 +6,15 @@ Of integers q that stand for weights, w ~ step * q, those are taken that make
 
 small: h says how much the error of an element matters, bits(q) = -log2 of how frequent q is
 among the integers themselves, which are found in turns with their frequencies (entropy-coded
-scalar quantization). Candidates for an element are the two integers around w / step, and 0.
+scalar quantization), once from the nearest integers and once from those towards 0. Candidates
+for an element are the two integers around w / step, and 0.
 
 Source: Chou, Lookabaugh, Gray, "Entropy-constrained vector quantization", IEEE Transactions on
 Acoustics, Speech and Signal Processing 37, 1989; Wiedemann et al., "DeepCABAC",
 arXiv:1907.11900, section 3.
 """
+
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,15 +47,32 @@ def round_by_rate(
     options = np.stack([np.zeros_like(low), low, low + 1])
     errors = importance * np.square(exact - options) * step**2
     signed = (options * sign).astype(np.int16)
-    codes = np.take_along_axis(signed, errors.argmin(0)[None], 0)[0]
+    starts = [np.take_along_axis(signed, errors.argmin(0)[None], 0)[0]]
+    if rate > 0:
+        starts.append(signed[1])
+    found = [
+        (_error(codes, weights, importance, step), entropy_bits(codes), codes)
+        for start in starts
+        for codes in _turns(start, signed, errors, rate)
+    ]
+    error, bits, codes = min(found, key=lambda each: each[0] + rate * each[1])
+    return codes, error, bits
+
+
+def _turns(codes: Codes, options: Codes, errors: Floats, rate: float) -> Iterator[Codes]:
+    """Integers and their frequencies in turns, until they agree."""
+    yield codes
     for _ in range(_TURNS if rate > 0 else 0):
-        prices = errors + rate * _lengths(codes)[signed + MOST]
-        found = np.take_along_axis(signed, prices.argmin(0)[None], 0)[0]
+        prices = errors + rate * _lengths(codes)[options + MOST]
+        found = np.take_along_axis(options, prices.argmin(0)[None], 0)[0]
         if np.array_equal(found, codes):
-            break
+            return
         codes = found
-    error = float((importance * np.square(weights - step * codes.astype(np.float64))).sum())
-    return codes, error, entropy_bits(codes)
+        yield codes
+
+
+def _error(codes: Codes, weights: Floats, importance: Floats, step: float) -> float:
+    return float((importance * np.square(weights - step * codes.astype(np.float64))).sum())
 
 
 def entropy_bits(codes: Codes) -> float:

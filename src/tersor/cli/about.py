@@ -147,7 +147,7 @@ def info() -> Answer:
 
     from tersor.kernels.choose import choice
     from tersor.machine import describe, isa_flags, pairs_saturate
-    from tersor.plan.recipe import describe as recipes
+    from tersor.plan.recipe_file import describe as recipes
 
     document = {
         "version": metadata.version("tersor"),

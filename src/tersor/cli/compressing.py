@@ -258,7 +258,7 @@ def _budget(text: str | None) -> "Budget | None":
 
 def _recipe(source: str, settings: Mapping[str, str]) -> "Recipe":
     from tersor.plan.changing import with_settings
-    from tersor.plan.recipe import load_recipe
+    from tersor.plan.recipe_file import load_recipe
 
     recipe = load_recipe(source)
     return with_settings(recipe, settings) if settings else recipe

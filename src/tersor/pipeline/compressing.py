@@ -46,7 +46,8 @@ def compress(
     """
     found = opened(model) if isinstance(model, str | Path) else model
     from tersor.pipeline.work import Work
-    from tersor.plan.recipe import Recipe, load_recipe
+    from tersor.plan.recipe import Recipe
+    from tersor.plan.recipe_file import load_recipe
 
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     return Work(chosen, budget, metric, options or Options()).run(found, data)

@@ -8,20 +8,21 @@ from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.mixing import Search
 from tersor.choosing.program import ORIGINAL, Array
+from tersor.choosing.rating import Rating
 from tersor.engines import available, find
 from tersor.network.cost import cost
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
-from tersor.report import document
+from tersor.report import searched
 from tersor.report.document import (
     Candidate,
     Drop,
     Latency,
     LayerResult,
     Metric,
+    Resolution,
     Skipped,
-    Training,
     Worst,
 )
 from tersor.store.container import Info
@@ -77,9 +78,9 @@ def not_made(failed: Mapping[str, str], batch: int) -> list[Candidate]:
     return [_absent(name, "none", batch, why) for name, why in failed.items()]
 
 
-def search(found: Search) -> document.Search:
+def search(found: Search) -> searched.Search:
     """A search for a mix: every mix that was judged, and what is in float in the end."""
-    tries: list[document.Try] = [
+    tries: list[searched.Try] = [
         {
             "float_layers": one.floats,
             "drop_pp": None if one.verdict.drop_pp is None else one.verdict.drop_pp.value,
@@ -95,7 +96,7 @@ def search(found: Search) -> document.Search:
     }
 
 
-def resolution(outcome: Outcome, limit_pp: float) -> document.Resolution | None:
+def resolution(outcome: Outcome, limit_pp: float) -> Resolution | None:
     """What the validation samples can tell, of the winner or else of the first judged."""
     judged = (entry.verdict for entry in (outcome.winner, *outcome.entries))
     found = next((verdict for verdict in judged if verdict is not None), None)
@@ -232,7 +233,21 @@ def skipped(notes: Sequence[Note]) -> list[Skipped]:
     return [{"layer": n.layer, "method": n.method, "reason": n.text} for n in last.values()]
 
 
-def trainings(notes: Sequence[Note]) -> list[Training]:
+def rating(found: Rating) -> searched.Rating:
+    """What a search for a rate tried and found."""
+    tries: list[searched.RateTry] = [
+        {
+            "rate": one.rate,
+            "file_bytes": one.file_bytes,
+            "drop_pp": None if one.verdict.drop_pp is None else one.verdict.drop_pp.value,
+            "objection": one.objection,
+        }
+        for one in found.tries
+    ]
+    return {"candidate": found.candidate.name, "tries": tries, "rate": found.rate}
+
+
+def trainings(notes: Sequence[Note]) -> list[searched.Training]:
     """What was trained, in order."""
     return [
         {

@@ -10,6 +10,7 @@ from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.judge import Judge
 from tersor.choosing.mixing import Search
+from tersor.choosing.rating import Rating
 from tersor.data.samples import Samples
 from tersor.data.split import Split
 from tersor.engines import find, names
@@ -49,7 +50,7 @@ class Findings:
         kind: The kind of network, if the recipe asked for it.
         budget: What was to be reached.
         failed: Why a candidate could not be made, by name.
-        searches: Those for mixes of integer and float layers.
+        searches: Those for mixes of integer and float layers, and for rates.
         codec: Of the file.
     """
 
@@ -63,7 +64,7 @@ class Findings:
     kind: Kind | None
     budget: Budget | None
     failed: dict[str, str]
-    searches: list[Search]
+    searches: list[Search | Rating]
     codec: str
 
     @property
@@ -204,7 +205,8 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         + figures.not_made(findings.failed, batch),
         "resolution": figures.resolution(outcome, judge.limit_pp),
         "trainings": figures.trainings(findings.compressed.notes),
-        "searches": [figures.search(found) for found in findings.searches],
+        "searches": [figures.search(s) for s in findings.searches if isinstance(s, Search)],
+        "ratings": [figures.rating(s) for s in findings.searches if isinstance(s, Rating)],
         "quiet": all(e.timing is not None and e.timing.quiet for e in entries),
         "engines": {name: find(name).version() for name in names()},
         "verify": {

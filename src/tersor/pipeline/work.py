@@ -22,6 +22,7 @@ from tersor.choosing.looking import Fastest
 from tersor.choosing.making import Maker
 from tersor.choosing.mixing import Search, search
 from tersor.choosing.program import ORIGINAL, Program, Run, forms
+from tersor.choosing.rating import Rating, rate_search
 from tersor.data.samples import Samples
 from tersor.data.split import Split
 from tersor.errors import DataError, TersorError
@@ -37,7 +38,7 @@ from tersor.pipeline.preparing import Original
 from tersor.pipeline.publishing import Findings, publish
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
-from tersor.plan.recipe import Pin, Recipe
+from tersor.plan.recipe import Candidate, Pin, Recipe
 from tersor.reading import Loaded, Opened
 from tersor.train.surroundings import Surroundings
 from tersor.verify import Reference, compare
@@ -45,7 +46,10 @@ from tersor.verify import Reference, compare
 Metric = str | UserMetric | None
 Runner = Callable[[Network], Run]
 
-_NO_MIX = "no mix of integer and float layers keeps the limit"
+_NOTHING = {  # by the kind of search
+    "sensitivity": "no mix of integer and float layers keeps the limit",
+    "rate": "no rate keeps the limit",
+}
 _WITHOUT_LABELS = 2.0  # some of the disagreements correct the original
 
 
@@ -60,7 +64,8 @@ class Work:
     kind: Kind | None = None
     phases: dict[str, float] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
-    searches: list[Search] = field(default_factory=list)
+    searches: list[Search | Rating] = field(default_factory=list)
+    original_bytes: int = 0
 
     @contextmanager
     def _phase(self, name: str) -> Iterator[Callable[[float], None]]:
@@ -82,6 +87,7 @@ class Work:
             trains = self.recipe.trains
             parts = preparing.parts_of(data, loaded.network, train=trains)
             original = preparing.original_of(loaded, parts.validation, threads)
+            self.original_bytes = len(original.onnx)
             judge, terms = self._judge(original, parts), self._terms(original, parts, threads)
         with self._phase("compress") as told:
             around = Surroundings(
@@ -138,15 +144,9 @@ class Work:
         for index, candidate in enumerate(self.recipe.candidates):
             part = partial(_part, told, index, count)
             try:
-                if candidate.search is None:
-                    made[candidate.name] = maker.after(candidate.steps, part)
-                    continue
-                found = search(candidate, maker, judge, runner, part)
-                self.searches.append(found)
-                if found.network is None:
-                    self.failed[candidate.name] = _NO_MIX
-                else:
-                    made[candidate.name] = found.network
+                network = self._one(candidate, maker, judge, runner, part)
+                if network is not None:
+                    made[candidate.name] = network
             except DataError:  # samples are read as they are needed
                 raise
             except TersorError as error:
@@ -157,6 +157,27 @@ class Work:
         if errors and not made:
             raise errors[0]
         return made
+
+    def _one(
+        self,
+        candidate: Candidate,
+        maker: Maker,
+        judge: Judge,
+        runner: Runner,
+        told: Callable[[float], None],
+    ) -> Network | None:
+        """What a candidate gives; None, with the reason, if its search finds nothing."""
+        if candidate.search is None:
+            return maker.after(candidate.steps, told)
+        found: Search | Rating
+        if candidate.search == "rate":
+            found = rate_search(candidate, maker, judge, runner, self._most_bytes, told)
+        else:
+            found = search(candidate, maker, judge, runner, told)
+        self.searches.append(found)
+        if found.network is None:
+            self.failed[candidate.name] = _NOTHING[candidate.search]
+        return found.network
 
     def _programs(
         self, original: Original, made: dict[str, Network], judge: Judge
@@ -177,6 +198,11 @@ class Work:
             for program in forms(stored):
                 found.setdefault(program.model, program)
         return list(found.values())
+
+    @property
+    def _most_bytes(self) -> float | None:
+        """What the budget allows a file; None if it asks for no size."""
+        return None if self.budget is None else self.budget.most_bytes(self.original_bytes)
 
     def _judge(self, original: Original, parts: Split) -> Judge:
         size = original.batch_size

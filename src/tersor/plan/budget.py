@@ -88,6 +88,17 @@ class Budget:
         """The largest allowed drop in percentage points; None if none was asked."""
         return None if self.drop is None else _drop(self.drop)
 
+    def most_bytes(self, original_bytes: int) -> float | None:
+        """The largest allowed file; None if no size was asked.
+
+        Args:
+            original_bytes: Of the original's file, which a factor is of.
+        """
+        if self.size is None:
+            return None
+        goal, is_factor = _size(self.size)
+        return original_bytes / goal if is_factor else goal
+
     def asked(self) -> dict[str, str]:
         """What was asked, as it was written; a `Budget` of it asks the same."""
         parts = {"size": self.size, "latency": self.latency, "drop": self.drop}

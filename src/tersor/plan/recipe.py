@@ -17,8 +17,10 @@ of networks only: see `network.kind`. Of a candidate that begins with
     search = "sensitivity"
 
 so many layers stay float, those that make the most noise first, as the limit asks for: see
-`choosing.mixing`. A resolved recipe, as it is written beside a result, holds every setting and
-what won, so that the same comes again:
+`choosing.mixing`. With `search = "rate"` the setting `rate` of a step is found, so that the
+file is as small as the limit allows, or as a budget asks for: see `choosing.rating`. A
+resolved recipe, as it is written beside a result, holds every setting and what won, so that
+the same comes again:
 
     [run]
     engine = "openvino"
@@ -27,23 +29,17 @@ what won, so that the same comes again:
 """
 
 import math
-import tomllib
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from tersor.errors import InputError
-from tersor.plan import toml_text
 from tersor.plan.known import among
 from tersor.plan.settings import build, check_unicode, plain, resolve
 from tersor.report import recipe_text
 
-_HERE = Path(__file__).parent / "recipes"
 _ORIGINAL = "original"  # the untouched model's name in reports
-_SENSITIVITY = "sensitivity"
-_KEEP = "keep"  # a method's setting: names of layers that stay float
+_SEARCHED = {"sensitivity": "keep", "rate": "rate"}  # the setting that a search finds
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +85,9 @@ class Candidate:
         name: As reports show it; "original" is taken.
         steps: At least one.
         search: "sensitivity" if layers that make much noise may go back to float until the
-            limit is kept; the first step whose method has the setting `keep` is searched.
+            limit is kept: the setting `keep` of the first step that has it is found; "rate" if
+            the file is to get as small as the limit allows: the setting `rate` of the first
+            step that has it is found; None to take all settings as they are.
         kinds: Kinds of networks that it is for, see `network.kind`; () for all.
     """
 
@@ -99,7 +97,7 @@ class Candidate:
     kinds: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_text("name of candidate", self.name)
+        check_text("name of candidate", self.name)
         _check_kinds(self.kinds)
         if self.name == _ORIGINAL:
             allowed = "another name: this one means the untouched model"
@@ -110,22 +108,31 @@ class Candidate:
             self._check_search()
 
     def _check_search(self) -> None:
-        if self.search != _SENSITIVITY:
-            allowed = f'"{_SENSITIVITY}", or left out'
+        if self.search not in _SEARCHED:
+            allowed = ", ".join(f'"{name}"' for name in _SEARCHED) + ", or left out"
             raise InputError("search", got=self.search, allowed=allowed)
-        if not any(_KEEP in step.settings for step in self.steps):
-            allowed = f"given where a step has the setting {_KEEP}"
+        setting = _SEARCHED[self.search]
+        if not any(setting in step.settings for step in self.steps):
+            allowed = f"given where a step has the setting {setting}"
             raise InputError("search", got=[s.method for s in self.steps], allowed=allowed)
 
     @property
     def searched(self) -> int:
-        """Of a candidate with a search: the index of the step whose layers may stay float."""
-        return next(i for i, step in enumerate(self.steps) if _KEEP in step.settings)
+        """Of a candidate with a search: the index of the step whose setting is found."""
+        setting = _SEARCHED[str(self.search)]
+        return next(i for i, step in enumerate(self.steps) if setting in step.settings)
 
     def keeping(self, names: Iterable[str]) -> "Candidate":
         """What a search found: the same, with these layers in float, and no search."""
+        return self._found(tuple(names))
+
+    def at_rate(self, rate: float) -> "Candidate":
+        """What a search found: the same, with this rate, and no search."""
+        return self._found(rate)
+
+    def _found(self, value: object) -> "Candidate":
         steps, index = list(self.steps), self.searched
-        settings = {**steps[index].settings, _KEEP: tuple(names)}
+        settings = {**steps[index].settings, _SEARCHED[str(self.search)]: value}
         steps[index] = Step(steps[index].method, settings)
         return Candidate(self.name, tuple(steps))
 
@@ -160,7 +167,7 @@ class Pin:
             raise InputError(
                 "run engine", got=self.engine, allowed=among(str(self.engine), names())
             )
-        _check_text("run precision", self.precision)
+        check_text("run precision", self.precision)
         if self.expand not in (None, "all", "weights"):
             allowed = '"all", "weights", or left out'
             raise InputError("run expand", got=self.expand, allowed=allowed)
@@ -190,8 +197,8 @@ class Recipe:
     run: Pin | None = None
 
     def __post_init__(self) -> None:
-        _check_text("recipe name", self.name)
-        _check_text("recipe description", self.description, empty=True)
+        check_text("recipe name", self.name)
+        check_text("recipe description", self.description, empty=True)
         limit = self.max_drop_pp
         if type(limit) not in {int, float} or not (math.isfinite(limit) and 0 <= limit <= 100):
             allowed = "a number in [0, 100], in percentage points"
@@ -263,119 +270,6 @@ class Recipe:
         return replace(self, candidates=tuple(replace(c, kinds=()) for c in fit))
 
 
-def names() -> list[str]:
-    """Names of the recipes that come with Tersor, sorted."""
-    return sorted(path.stem for path in _HERE.glob("*.toml"))
-
-
-def describe() -> dict[str, str]:
-    """Their descriptions, by name; no method is imported."""
-    tables = {name: tomllib.loads((_HERE / f"{name}.toml").read_text()) for name in names()}
-    return {name: str(table["description"]) for name, table in tables.items()}
-
-
-def load_recipe(source: str | Path) -> Recipe:
-    """A recipe that comes with Tersor, by name, or one from a file.
-
-    Args:
-        source: "w8a8", say, or the path of a .toml file.
-
-    Raises:
-        InputError: No such recipe; or a key, a type or a value in it is wrong.
-        FileError: The file cannot be read, or is not TOML.
-    """
-    if isinstance(source, str) and source in names():
-        return parse_recipe(toml_text.read(_HERE / f"{source}.toml"), source=f"{source}.toml")
-    path = Path(source)
-    if path.suffix != ".toml" and not path.is_file():
-        allowed = f"{among(str(source), names())}, or the path of a .toml file"
-        raise InputError("recipe", got=str(source), allowed=allowed)
-    return parse_recipe(toml_text.read(path), source=path)
-
-
-def parse_recipe(text: str, *, source: str | Path = "recipe.toml") -> Recipe:
-    """The recipe of a TOML text.
-
-    Args:
-        text: Of the file.
-        source: Of the text, for errors; its stem is the name of a recipe without one.
-
-    Raises:
-        InputError, FileError: See `load_recipe`.
-    """
-    table = toml_text.parse(text, source)
-    with _inside(f"{source}:"):
-        return _recipe(table, Path(source).stem)
-
-
-@contextmanager
-def _inside(where: str) -> Iterator[None]:
-    """Say in errors where they happened."""
-    try:
-        yield
-    except InputError as error:
-        what = f"{where} {error.what}"
-        raise InputError(what, got=error.got, allowed=error.allowed) from None
-
-
-def _recipe(table: dict[str, Any], default_name: str) -> Recipe:
-    known = ["name", "description", "max_drop_pp", "step", "candidate", "run"]
-    _check_keys("key", table, known)
-    if "step" in table and "candidate" in table:
-        allowed = "either [[step]] or [[candidate]]"
-        raise InputError("recipe", got=["step", "candidate"], allowed=allowed)
-    name = table.get("name", default_name)
-    _check_text("recipe name", name)
-    if "candidate" in table:
-        candidates = tuple(
-            _candidate(item, f"candidate {i}:")
-            for i, item in enumerate(_tables("candidate", table["candidate"]), 1)
-        )
-    else:
-        steps = _steps(table.get("step", []))
-        candidates = (Candidate(name, steps),) if steps else ()
-    return Recipe(
-        name,
-        table.get("description", ""),
-        table.get("max_drop_pp", 1.0),
-        candidates,
-        _pin(table["run"]) if "run" in table else None,
-    )
-
-
-def _candidate(table: dict[str, Any], where: str) -> Candidate:
-    with _inside(where):
-        _check_keys("key", table, ["name", "kinds", "search", "step"])
-        kinds = table.get("kinds", ())
-        if "kinds" in table and not (isinstance(kinds, list) and kinds):
-            raise InputError("kinds", got=kinds, allowed="a list of kinds of networks")
-        steps = _steps(table.get("step", []))
-        return Candidate(table.get("name", ""), steps, table.get("search"), tuple(kinds))
-
-
-def _steps(given: object) -> tuple[Step, ...]:
-    steps = []
-    for i, table in enumerate(_tables("step", given), 1):
-        with _inside(f"step {i}:"):
-            method = table.pop("method", "")
-            _check_text("method", method)
-            steps.append(Step(method, table))
-    return tuple(steps)
-
-
-def _pin(given: object) -> Pin:
-    if not isinstance(given, dict):
-        raise InputError("run", got=given, allowed="a table, written as [run]")
-    _check_keys("key of [run]", given, ["engine", "precision", "expand"])
-    return Pin(given.get("engine", ""), given.get("precision", ""), given.get("expand"))
-
-
-def _tables(key: str, given: object) -> list[dict[str, Any]]:
-    if not isinstance(given, list) or not all(isinstance(item, dict) for item in given):
-        raise InputError(key, got=given, allowed=f"a list of tables, written as [[{key}]]")
-    return given
-
-
 def _check_kinds(kinds: tuple[object, ...]) -> None:
     if not kinds:
         return
@@ -386,13 +280,17 @@ def _check_kinds(kinds: tuple[object, ...]) -> None:
             raise InputError("kind of network", got=kind, allowed=among(str(kind), KINDS))
 
 
-def _check_keys(what: str, table: Mapping[str, object], known: list[str]) -> None:
-    for key in table:
-        if key not in known:
-            raise InputError(what, got=key, allowed=among(key, known))
+def check_text(what: str, value: object, *, empty: bool = False) -> None:
+    """Refuse what is no text that a file can hold.
 
+    Args:
+        what: Named in the error.
+        value: Of a recipe.
+        empty: Whether it may be empty.
 
-def _check_text(what: str, value: object, *, empty: bool = False) -> None:
+    Raises:
+        InputError: Names `what`.
+    """
     if not isinstance(value, str) or not (value or empty):
         raise InputError(what, got=value, allowed="text" if empty else "text, not empty")
     check_unicode(what, value)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tersor.report import evidence, units, words
-from tersor.report.document import Candidate, Report, Training
+from tersor.report.document import Candidate, Report
+from tersor.report.searched import Training
 
 _FINEST_DB = 100.0  # of no interest above: float32 itself rounds nearly as much
 _MOST_DOTS = 150  # points on a line above which dots would touch

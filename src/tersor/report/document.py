@@ -14,6 +14,7 @@ from typing import NotRequired, TypedDict, cast
 
 from tersor.report.observed import Operations, Path, Stored, WorstSample
 from tersor.report.schema import check, ordered
+from tersor.report.searched import Rating, Search, Training
 
 
 class Metric(TypedDict):
@@ -222,51 +223,6 @@ class Resolution(TypedDict):
     samples_needed: int | None
 
 
-class Try(TypedDict):
-    """One mix of integer and float layers that was judged on the validation samples.
-
-    Attributes:
-        float_layers: How many layers were in float, those that make the most noise.
-        drop_pp: In percentage points; null if the metric is no fraction.
-        objection: Why it does not keep the limit; null if it does.
-    """
-
-    float_layers: int
-    drop_pp: float | None
-    objection: str | None
-
-
-class Search(TypedDict):
-    """The search for the fewest layers that have to stay float.
-
-    Attributes:
-        candidate: Its name.
-        layers: How many layers the method put into integers at first.
-        tries: In the order in which they were judged.
-        float_layers: Names of those that went back to float, the noisiest first; null if no
-            mix keeps the limit.
-    """
-
-    candidate: str
-    layers: int
-    tries: list[Try]
-    float_layers: list[str] | None
-
-
-class Training(TypedDict):
-    """One training of the compressed network.
-
-    Attributes:
-        text: How long it was, on how many samples, and what came of it.
-        losses: Mean loss of each epoch.
-        errors: Error of the held-out samples after each epoch; null where none are held out.
-    """
-
-    text: str
-    losses: list[float]
-    errors: list[float | None]
-
-
 class Kind(TypedDict):
     """The kind of network that the recipe chose its candidates by.
 
@@ -306,6 +262,7 @@ class Report(TypedDict):
         stored: Where the bytes of model.tsr are, by stream and by tensor.
         resolution: What the samples that chose can tell; null if nothing was judged.
         searches: For mixes of integer and float layers, one for each candidate with a search.
+        ratings: Searches for rates, one for each candidate with one.
         trainings: Of the compressed network, in order.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
@@ -341,6 +298,7 @@ class Report(TypedDict):
     candidates: list[Candidate]
     resolution: NotRequired[Resolution | None]
     searches: NotRequired[list[Search]]
+    ratings: NotRequired[list[Rating]]
     trainings: NotRequired[list[Training]]
     quiet: bool
     engines: dict[str, str | None]

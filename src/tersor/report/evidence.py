@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tersor.engines.engine import by_precision
-from tersor.report.document import Candidate, LayerResult, Report, Search, Try
+from tersor.report.document import Candidate, LayerResult, Report
 from tersor.report.observed import Answer, Operations, PathPoint, WorstSample
 from tersor.report.plain import plain
-from tersor.report.units import NOTHING, db_text, percent_text, pp_text
+from tersor.report.searched import Rating, Search, Try
+from tersor.report.units import NOTHING, bytes_text, db_text, percent_text, pp_text
 
 _BEYOND = 1000.0  # dB: no measurement comes near
 _NOT_TOLD = "keeps no profile of its kernels: it cannot tell what runs in which precision"
@@ -190,7 +191,23 @@ def training_words(report: Report) -> list[str]:
 
 def search_words(report: Report) -> str:
     """What a search for a mix tried, and what has to stay float; empty without one."""
-    return " ".join(_search_words(found) for found in report.get("searches", []))
+    mixes = [_search_words(found) for found in report.get("searches", [])]
+    return " ".join([*mixes, *(_rating_words(found) for found in report.get("ratings", []))])
+
+
+def _rating_words(found: Rating) -> str:
+    """As in "smallest: rate 0.01 of 5 tried: 3.2 kB, loses 0.1 pp; ..."."""
+    name = plain(found["candidate"], 40)
+    tries = sorted(found["tries"], key=lambda one: one["rate"])
+    tried = "; ".join(
+        f"{one['rate']:g} ({bytes_text(one['file_bytes'])}"
+        + ("" if one["drop_pp"] is None else f", loses {pp_text(one['drop_pp'])}")
+        + (")" if one["objection"] is None else ", too much)")
+        for one in tries[:12]
+    )
+    if found["rate"] is None:
+        return f"{name}: none of the rates keeps the limit: {tried}."
+    return f"{name}: rate {found['rate']:g} was taken of these: {tried}."
 
 
 def _search_words(found: Search) -> str:

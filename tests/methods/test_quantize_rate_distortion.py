@@ -14,6 +14,7 @@ from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
 from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.store.model import packed_bytes
 from tersor.testing.networks import convolutional, perceptron, samples_for
+from tersor.train import importance as train_importance
 from tersor.train.importance import importance
 
 SAMPLES = task(600)
@@ -136,6 +137,23 @@ def test_importance_is_that_of_its_definition():
     ratio = found["third.weight"][:, big] / expected[big]
     assert (ratio.mean(1) - 1).abs().max() < 0.15
     assert found["third.bias"].mean() == pytest.approx(1 / variance, rel=0.15)
+
+
+def test_what_was_asked_before_is_not_computed_again(network, monkeypatch):
+    calls = []
+    computed = train_importance._computed
+    monkeypatch.setattr(
+        train_importance, "_computed", lambda *given: calls.append(given) or computed(*given)
+    )
+    first = quantized(network, 1e-3, task(64))
+    assert len(calls) == 1
+    samples = task(64)
+    for rate in (1e-4, 1e-3, 1e-2):
+        other = quantized(network, rate, samples)
+    assert len(calls) == 2
+    quantized(network, 1e-3, samples, seed=1)
+    assert len(calls) == 3
+    assert size(other) < size(first)
 
 
 def test_what_the_outputs_do_not_feel_does_not_matter():

@@ -69,7 +69,7 @@ class QuantizeRateDistortion:
         """See `Method.apply`. Looks at samples where there are any; needs none."""
         result = network.copy()
         chosen, notes = self._chosen(result)
-        matters = {} if samples is None else importance(result, samples, seed=self.seed)
+        matters = {} if samples is None else importance(network, samples, seed=self.seed)
         tensors = [
             _tensor(result, path, matters) for layer in chosen for path in _paths(layer)
         ]

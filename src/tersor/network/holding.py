@@ -36,7 +36,7 @@ def hold_weights(
         raise ModelError(unknown[0], "is not a layer", "See `tersor inspect` for names.")
     notes = []
     for layer in found:
-        made = _reason_against(result, layer, keep, minimum) or _made(result, layer, make)
+        made = reason_against(result, layer, keep, minimum) or _made(result, layer, make)
         if isinstance(made, str):
             notes.append(Note(layer.name, method, done=False, text=made))
         else:
@@ -52,9 +52,17 @@ def _made(network: Network, layer: Layer, make: Make) -> Code | str:
     return make(layer, held if isinstance(held, Masked) else weight)
 
 
-def _reason_against(
-    network: Network, layer: Layer, keep: Sequence[str], minimum: int
+def reason_against(
+    network: Network, layer: Layer, keep: Sequence[str], minimum: int = 0
 ) -> str | None:
+    """Why a layer's weight is left as it is; None if a code may hold it.
+
+    Args:
+        network: The layer's.
+        layer: Of it.
+        keep: Names of layers that stay as they are.
+        minimum: Weights of fewer elements stay as they are.
+    """
     if not layer.compressible:
         return layer.reason
     if layer.name in keep:

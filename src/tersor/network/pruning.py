@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from tersor.arrays.masks import largest, largest_of_all, with_one_each
 from tersor.codes.masked import Masked
 from tersor.errors import ModelError
+from tersor.network.holding import reason_against
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
 
@@ -62,7 +63,8 @@ def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
         keep: Names of layers that are left alone.
 
     Raises:
-        ModelError: A name in `keep` is no layer, or nothing can be pruned.
+        ModelError: A name in `keep` is no layer, a weight is not finite, or nothing can be
+            pruned.
     """
     found = layers(network)
     unknown = sorted(set(keep) - {layer.name for layer in found})
@@ -70,16 +72,18 @@ def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
         raise ModelError(unknown[0], "is not a layer", "See `tersor inspect` for names.")
     chosen, notes = [], []
     for layer in found:
-        reason = _reason_against(network, layer, keep)
-        if reason:
+        reason = reason_against(network, layer, keep, SMALLEST)
+        if reason is not None:
             notes.append(Note(layer.name, method, done=False, text=reason))
         else:
             chosen.append(layer)
     if not chosen:
         raise ModelError("The network", "has no weight to prune", "See `tersor inspect`.")
     for layer in chosen:
+        weight = network.tensor(layer.weight)
+        if not bool(torch.isfinite(weight).all()):
+            raise ModelError(layer.weight, "holds NaN or infinity", "Repair or exclude it.")
         if network.code(layer.weight) is None:
-            weight = network.tensor(layer.weight)
             network.set_code(layer.weight, Masked.encode(weight, weight != 0))
     codes = [network.code(layer.weight) for layer in chosen]
     return Prunable(
@@ -103,19 +107,3 @@ def masks_for(
         total = sum(each.size for each in scores)
         masks = largest_of_all(scores, total - round(sparsity * total))
     return with_one_each(masks, scores)
-
-
-def _reason_against(network: Network, layer: Layer, keep: Sequence[str]) -> str:
-    if not layer.compressible:
-        return layer.reason
-    if layer.name in keep:
-        return "kept as asked"
-    code = network.code(layer.weight)
-    if code is not None and not isinstance(code, Masked):
-        return "its weight is compressed already"
-    weight = network.tensor(layer.weight)
-    if weight.numel() < SMALLEST:
-        return f"fewer than {SMALLEST} weights"
-    if not bool(torch.isfinite(weight).all()):
-        raise ModelError(layer.weight, "holds NaN or infinity", "Repair or exclude it.")
-    return ""

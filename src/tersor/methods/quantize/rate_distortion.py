@@ -33,6 +33,7 @@ from tersor.codes.affine import Affine
 from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
+from tersor.network.holding import reason_against
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
 from tersor.train.importance import importance
@@ -104,18 +105,16 @@ class QuantizeRateDistortion:
             found.append(layer)
         return found, notes
 
-    def _reason_against(self, network: Network, layer: Layer) -> str:
-        if not layer.compressible:
-            return layer.reason
-        if layer.name in self.keep:
-            return "kept as asked"
-        codes = [network.code(path) for path in _paths(layer)]
-        if any(code is not None and not isinstance(code, Masked) for code in codes):
-            return "its weight is compressed already"
+    def _reason_against(self, network: Network, layer: Layer) -> str | None:
+        reason = reason_against(network, layer, self.keep)
+        if reason is not None:
+            return reason
+        if layer.bias and network.is_coded(layer.bias):
+            return "its bias is compressed already"
         for path in _paths(layer):
             if not bool(torch.isfinite(network.tensor(path)).all()):
                 raise ModelError(path, "holds NaN or infinity", "Repair or exclude it.")
-        return ""
+        return None
 
 
 @dataclass(frozen=True)

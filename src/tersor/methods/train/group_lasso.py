@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import torch
 
 from tersor.errors import InputError
-from tersor.network.layers import weighted_layers
+from tersor.network.layers import Layer
 from tersor.train.during import Part, Run
-from tersor.train.weights import live_weight
+from tersor.train.shrinking import Shrinking
 
 _SMALLEST = 1e-12  # of a squared norm whose root is taken: its gradient is finite there
 
@@ -38,31 +38,13 @@ class GroupLasso:
 
     def start(self, run: Run) -> Part:
         """See `During.start`."""
-        return _GroupLasso(self.strength, run)
+        return Shrinking(self.strength, run, _size)
 
 
-class _GroupLasso(Part):
-    def __init__(self, strength: float, run: Run) -> None:
-        self._run = run
-        self._places = [(x.weight, x.channel_axis) for x in weighted_layers(run.network)]
-        with torch.no_grad():
-            self._factor = strength / (float(self._sum()) + 1e-30)
-
-    def _sum(self) -> torch.Tensor:
-        norms = []
-        for path, axis in self._places:
-            groups = live_weight(self._run.network, path).movedim(axis, 0).flatten(1)
-            squares = groups.square().sum(1).clamp_min(_SMALLEST)
-            norms.append(math.sqrt(groups.shape[1]) * squares.sqrt().sum())
-        return torch.stack(norms).sum()
-
-    @property
-    def settled(self) -> bool:
-        """Not where it is at work: which weights are best is not told by the error alone."""
-        return self._factor == 0
-
-    def penalty(self) -> torch.Tensor | None:
-        return self._factor * self._sum() if self._factor else None
+def _size(weight: torch.Tensor, layer: Layer) -> torch.Tensor:
+    groups = weight.movedim(layer.channel_axis, 0).flatten(1)
+    squares = groups.square().sum(1).clamp_min(_SMALLEST)
+    return math.sqrt(groups.shape[1]) * squares.sqrt().sum()
 
 
 DURING = GroupLasso

@@ -11,12 +11,9 @@ Pool, Tran, Dally, arXiv:1506.02626, section 3.1 (for pruning).
 import math
 from dataclasses import dataclass
 
-import torch
-
 from tersor.errors import InputError
-from tersor.network.layers import weighted_layers
 from tersor.train.during import Part, Run
-from tersor.train.weights import live_weight
+from tersor.train.shrinking import Shrinking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,26 +32,7 @@ class L1:
 
     def start(self, run: Run) -> Part:
         """See `During.start`."""
-        return _L1(self.strength, run)
-
-
-class _L1(Part):
-    def __init__(self, strength: float, run: Run) -> None:
-        self._run, self._paths = run, [x.weight for x in weighted_layers(run.network)]
-        with torch.no_grad():
-            self._factor = strength / (float(self._sum()) + 1e-30)
-
-    def _sum(self) -> torch.Tensor:
-        weights = [live_weight(self._run.network, path) for path in self._paths]
-        return torch.stack([weight.abs().sum() for weight in weights]).sum()
-
-    @property
-    def settled(self) -> bool:
-        """Not where it is at work: which weights are best is not told by the error alone."""
-        return self._factor == 0
-
-    def penalty(self) -> torch.Tensor | None:
-        return self._factor * self._sum() if self._factor else None
+        return Shrinking(self.strength, run, lambda weight, _: weight.abs().sum())
 
 
 DURING = L1

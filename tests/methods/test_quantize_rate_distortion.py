@@ -49,9 +49,9 @@ def test_a_higher_rate_gives_a_smaller_file_and_other_outputs(network):
 
 
 def test_it_is_nearer_at_no_more_bytes_than_integers_of_fewer_bits(network):
-    for bits in (3, 4, 5):
+    for bits in (3, 5):
         plain = QuantizeWeights(bits=bits).apply(network)
-        options = [quantized(network, rate) for rate in np.geomspace(1e-6, 1e-1, 16)]
+        options = [quantized(network, rate) for rate in np.geomspace(1e-5, 1e-1, 9)]
         fitting = [n for n in options if size(n) <= size(plain)]
         assert min(unlike(network, n) for n in fitting) < unlike(network, plain)
 

@@ -135,6 +135,20 @@ def document():
             "name": "convolutional",
             "why": "Convolutions do 98% of the multiplications.",
         },
+        "ratings": [
+            {
+                "candidate": "smallest",
+                "tries": [
+                    {
+                        "rate": 0.01,
+                        "file_bytes": 90_000,
+                        "drop_pp": 0.1,
+                        "objection": None,
+                    }
+                ],
+                "rate": 0.01,
+            }
+        ],
         "trainings": [
             {
                 "text": "3 epochs of 900 samples, loss labels: held-out error 0.5 before, "

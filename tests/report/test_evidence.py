@@ -175,6 +175,7 @@ def test_a_search_for_a_rate_tells_what_it_tried_and_took(report):
 
 
 def test_a_search_tells_what_it_tried_and_found(report):
+    report["ratings"] = []
     assert evidence.search_words({**report, "searches": []}) == ""
     tries = [tried(0, 3.0, "drop 3.00 pp exceeds"), tried(4, 0.5), tried(2, None, "too much")]
     head = (

@@ -114,7 +114,7 @@ class Trained:
         """See `Method.apply`."""
         if self.after is not None:
             network = replace(find(self.after).EXAMPLE.apply(network, samples), notes=())
-        step = FineTune(epochs=2, batch=4, loss="original", during=self.during)
+        step = FineTune(epochs=1, batch=4, loss="original", during=self.during)
         return step.apply(network, samples)
 
 

@@ -51,6 +51,12 @@ def test_averaged_weights_are_at_least_as_good_where_the_rate_is_high():
     assert error(averaged) <= error(plain) + 0.01
 
 
+def test_the_average_is_kept_also_where_no_epoch_can_be_the_best():
+    """A regularizer never settles."""
+    one, other = (trained(*more, L1(strength=0.1), epochs=1) for more in ((), (Ema(),)))
+    assert not torch.equal(one.tensor("first.weight"), other.tensor("first.weight"))
+
+
 def test_the_average_of_a_masked_weight_keeps_its_zeros():
     network = PruneMagnitude(sparsity=0.5).apply(perceptron())
     result = trained(Ema(), network=network)

@@ -12,8 +12,8 @@ ends the training, too; the best weights are kept and the notes say where it was
 
 import copy
 import math
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -259,12 +259,22 @@ class _Training:
 
     def _judge(self, number: int) -> float | None:
         """The error of the held-out samples after an epoch, which is kept if it is best."""
-        with ExitStack() as stack:
-            for part in self._parts:
-                stack.enter_context(part.judged())
+        with self._as_judged():
             error = self._error()
             self._keep_if_best(number, error)
         return error
+
+    @contextmanager
+    def _as_judged(self) -> Iterator[None]:
+        """Weights are in place as all parts want them judged."""
+        with ExitStack() as stack:
+            for part in self._parts:
+                stack.enter_context(part.judged())
+            yield
+
+    def _copied(self) -> dict[str, torch.Tensor]:
+        state = self._run.network.module.state_dict()
+        return {name: tensor.clone() for name, tensor in state.items()}
 
     def _error(self) -> float | None:
         """Of the held-out samples, as in evaluation."""
@@ -286,8 +296,7 @@ class _Training:
         value = -math.inf if error is None else error
         if math.isnan(value) or (self._best is not None and value > self._best[0]):
             return
-        state = self._run.network.module.state_dict()
-        self._best = value, number, {name: tensor.clone() for name, tensor in state.items()}
+        self._best = value, number, self._copied()
 
     def _stop_if_idle(self, number: int) -> None:
         """Early stopping (Prechelt, 1998), where the rate does not end the training itself."""
@@ -297,10 +306,13 @@ class _Training:
             self._run.ended = f"{_PATIENCE} epochs were no better"
 
     def _restore(self) -> int:
-        """Put the best weights in place; number of their epoch."""
+        """Put the best weights in place, or else the last as they are judged; their epoch."""
         if self._best is None:
-            return len(self._history)
-        _, number, state = self._best
+            with self._as_judged():
+                state = self._copied()
+            number = len(self._history)
+        else:
+            _, number, state = self._best
         self._run.network.module.load_state_dict(state)
         return number
 

@@ -27,7 +27,7 @@ from tersor.errors import DataError, ModelError
 from tersor.network.layers import layers
 from tersor.network.modes import set_training
 from tersor.network.network import Network
-from tersor.train import batches, surroundings
+from tersor.train import batches, layout, surroundings
 from tersor.train.checkpoint import Checkpoint, key_of
 from tersor.train.during import During, Epoch, Part, Run
 from tersor.train.objective import labels_of, resolve
@@ -153,6 +153,7 @@ class _Training:
         self._parameters = list(parameters.values())
         self._rates = settings.optimizer.rates(self._optimizer, self._run.steps)
         self._trainee = set_training(network, training=True)
+        self._last = layout.pays(self._trainee)
         self._history: list[Epoch] = []
         self._best: tuple[float, int, dict[str, torch.Tensor]] | None = None
         self._first: float | None = None
@@ -249,6 +250,8 @@ class _Training:
         if self._trainee.module.training:
             for part in self._parts:
                 tensors = part.inputs(tensors)
+        if self._last:
+            tensors = [layout.channels_last(tensor) for tensor in tensors]
         teacher = None if self._teacher is None else self._teacher.outputs(rows, tensors)
         return tensors, labels_of(batch.labels, network.device), teacher
 

@@ -60,7 +60,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
         *("--set", "ranges=minmax", "--set", "samples = 8", "--budget", "size=2x,drop=1pp"),
         *("--metric", "top1", "--batch", "4", "--threads", "1", "--seconds", "3"),
         *("--engine", "onnxruntime", "--engine", "torch", "--output", "a b"),
-        *("--level", "best", "--device", "cpu"),
+        *("--level", "best", "--device", "cpu", "--seeds", "3"),
     ]
     assert tersor(*COMPRESS, *words).code == 0
     assert asked["model"].name == "net.onnx"
@@ -73,7 +73,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
     options = asked["options"]
     assert (options.batch, options.threads, options.seconds) == (4, 1, 3.0)
     assert options.engines == ("onnxruntime", "torch")
-    assert (options.codec, options.device) == ("best", "cpu")
+    assert (options.codec, options.device, options.seeds) == ("best", "cpu", 3)
     assert options.checkpoints.parts == ("a b", "checkpoints")
 
 
@@ -131,12 +131,13 @@ def test_a_missed_budget_is_code_3_with_results_written(tersor, asked, folder):
         (["--metric", "best"], 2, "metric must be one of top1"),
         (["--engine", "gpu"], 2, "engine must be one of"),
         (["--seconds", "0"], 2, "Invalid value for '--seconds'"),
+        (["--seeds", "0"], 2, "Invalid value for '--seeds'"),
         (["--output", "in.npz"], 1, "in.npz cannot be made"),
         (["--output", "in.npz/deep"], 1, "cannot be made"),
     ],
     ids=[
         *("data", "cut data", "recipe", "recipe file", "key", "value", "pair", "budget"),
-        *("metric", "engine", "seconds", "output", "deep output"),
+        *("metric", "engine", "seconds", "seeds", "output", "deep output"),
     ],
 )
 def test_mistakes_are_found_before_the_work(refused, asked, folder, words, code, message):

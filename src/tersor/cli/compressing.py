@@ -63,6 +63,7 @@ class _Wishes:
     seconds: float
     level: str
     device: str
+    seeds: int
 
     @property
     def sources(self) -> list[str]:
@@ -155,6 +156,15 @@ class _Wishes:
     help="Where recipes that train do so, as torch names it: cpu, cuda. `auto` is the GPU "
     "where torch sees one.",
 )
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 100),
+    metavar="N",
+    default=1,
+    show_default=True,
+    help="Run what won with N seeds in all and report median and spread; the file is that of "
+    "the first. Takes N times as long.",
+)
 @click.pass_context
 def compress(ctx: click.Context, /, **given: Any) -> Answer:
     """Make MODEL smaller and faster, and prove that it still works.
@@ -194,6 +204,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
                 codec=LEVELS[wishes.level],
                 checkpoints=folder / "checkpoints",
                 device=wishes.device,
+                seeds=wishes.seeds,
                 on_progress=advance,
             )
             found = compressed(

@@ -1,4 +1,4 @@
-"""How compressing is done: what does not change what the methods compute."""
+"""How compressing is done, and what is tried beside it: what changes no result."""
 
 import math
 from collections.abc import Callable
@@ -12,7 +12,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How compressing is done; none of it changes what the methods compute.
+    """How compressing is done; none of it changes what is handed back.
 
     Attributes:
         batch: Batch size that speed is measured at.
@@ -24,6 +24,8 @@ class Options:
         checkpoints: A folder where trainings keep their state, to go on from if they are
             interrupted; it is gone once they are over. None keeps none.
         device: Where to train, as torch names it; "auto" is the GPU where torch sees one.
+        seeds: With how many seeds in all the steps that won are run, in [1, 100]; the file is
+            that of the first, the others are only reported.
         on_progress: Called with the name of the phase and the fraction of it that is done.
     """
 
@@ -34,6 +36,7 @@ class Options:
     codec: str = "auto"
     checkpoints: Path | None = None
     device: str = "auto"
+    seeds: int = 1
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -43,6 +46,8 @@ class Options:
             raise InputError("threads", got=self.threads, allowed="at least 1")
         if not 0 < self.seconds < math.inf:
             raise InputError("seconds", got=self.seconds, allowed="above 0 and finite")
+        if not 1 <= self.seeds <= 100:
+            raise InputError("seeds", got=self.seeds, allowed="in [1, 100]")
 
     def tell(self, phase: str, done: float) -> None:
         """Pass progress on, if anybody listens."""

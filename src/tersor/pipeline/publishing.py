@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,15 @@ class Findings:
         """The samples that the published figures are of."""
         return self.parts.test or self.parts.validation
 
+    @cached_property
+    def reference(self) -> Reference:
+        """The original on an engine and these samples."""
+        kept = self.judge.original
+        if self.reported is kept.samples:
+            return kept
+        size = self.judge.batch_size
+        return Reference(self.original.run, self.reported, batch_size=size)
+
 
 @dataclass(frozen=True)
 class _Published:
@@ -93,7 +103,7 @@ def publish(findings: Findings, folder: Path, told: Callable[[float], None]) -> 
     """
     winner = findings.outcome.winner
     path = folder / "model.tsr"
-    save_model(path, winner.program.stored, _meta(winner), codec=findings.codec)
+    save_model(path, winner.program.stored, meta_of(winner), codec=findings.codec)
     runnable = open_model(path, threads=winner.threads)
     told(0.1)
     verdict = _verdict(findings, runnable, lambda done: told(0.1 + 0.5 * done))
@@ -113,7 +123,7 @@ def publish(findings: Findings, folder: Path, told: Callable[[float], None]) -> 
     return Result(findings.compressed, report, onnx, published.tsr, findings.recipe)
 
 
-def _meta(winner: Entry) -> dict[str, object]:
+def meta_of(winner: Entry) -> dict[str, object]:
     """What `tersor.open` reads from the file."""
     run = {"engine": winner.engine, "precision": winner.precision}
     if winner.program.expand is not None:
@@ -123,13 +133,9 @@ def _meta(winner: Entry) -> dict[str, object]:
 
 def _verdict(findings: Findings, runnable: Runnable, told: Callable[[float], None]) -> Verdict:
     """The file on its engine against the original on an engine."""
-    judge, samples = findings.judge, findings.reported
-    reference = judge.original
-    if samples is not reference.samples:
-        reference = Reference(
-            findings.original.run, samples, batch_size=judge.batch_size, limit=0
-        )
-    return compare(reference, runnable.run, samples, metric=judge.metric, on_progress=told)
+    reference, metric = findings.reference, findings.judge.metric
+    samples = findings.reported
+    return compare(reference, runnable.run, samples, metric=metric, on_progress=told)
 
 
 def _in_workshop(findings: Findings) -> Verdict:

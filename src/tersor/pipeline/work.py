@@ -37,9 +37,11 @@ from tersor.pipeline.options import Options
 from tersor.pipeline.preparing import Original
 from tersor.pipeline.publishing import Findings, publish
 from tersor.pipeline.result import Result
+from tersor.pipeline.trials import Trials, check_wishes
 from tersor.plan.budget import Budget
 from tersor.plan.recipe import Candidate, Pin, Recipe
 from tersor.reading import Loaded, Opened
+from tersor.report.document import Report
 from tersor.train.surroundings import Surroundings
 from tersor.verify import Reference, compare
 
@@ -79,6 +81,7 @@ class Work:
     def run(self, model: Network | Loaded | Opened, data: object) -> Result:
         """Everything, in order."""
         began = time.monotonic()
+        check_wishes(self.options, self.recipe)
         places(self.options.engines)  # an unknown engine is told of before any work
         threads = self.options.threads or default_threads()
         with self._phase("read"):
@@ -117,11 +120,19 @@ class Work:
             )
             with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
                 result = publish(findings, Path(folder), told)
+        self._try_variants(Trials(findings, maker), result.report)
         result.report["phases"] = [
             {"name": name, "seconds": taken} for name, taken in self.phases.items()
         ]
         result.report["seconds"] = time.monotonic() - began
         return result
+
+    def _try_variants(self, trials: Trials, report: Report) -> None:
+        """What was asked for beside the winner, for the report."""
+        jobs = trials.jobs(self.options)
+        if jobs:
+            with self._phase(f"try {len(jobs)} variants") as told:
+                report["trials"] = trials.run(jobs, report, told)
 
     def _look(self, network: Network) -> None:
         """Keep of the recipe what is for this kind of network, if it asks."""

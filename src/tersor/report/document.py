@@ -15,6 +15,7 @@ from typing import NotRequired, TypedDict, cast
 from tersor.report.observed import Operations, Path, Stored, WorstSample
 from tersor.report.schema import check, ordered
 from tersor.report.searched import Rating, Search, Training
+from tersor.report.tried import Trial
 
 
 class Metric(TypedDict):
@@ -264,6 +265,7 @@ class Report(TypedDict):
         searches: For mixes of integer and float layers, one for each candidate with a search.
         ratings: Searches for rates, one for each candidate with one.
         trainings: Of the compressed network, in order.
+        trials: Variants of the winner, the winner itself first; none if none were asked for.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
         machine: Processor, cores, memory and so on: free keys.
@@ -300,6 +302,7 @@ class Report(TypedDict):
     searches: NotRequired[list[Search]]
     ratings: NotRequired[list[Rating]]
     trainings: NotRequired[list[Training]]
+    trials: NotRequired[list[Trial]]
     quiet: bool
     engines: dict[str, str | None]
     verify: dict[str, object]

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from tersor.report import charts, evidence, units, words
+from tersor.report import charts, evidence, trial_words, units, words
 from tersor.report.document import Report, Skipped, normal
 from tersor.report.picture import MOST
 from tersor.report.plain import plain, printable
@@ -123,6 +123,7 @@ def _values(report: Report, limits: Limits) -> dict[str, Any]:
         **_charts(report, limits),
         **_layers(report, limits),
         **_evidence(report, limits),
+        **_variants(report, limits),
         **_background(report, limits),
     }
 
@@ -243,6 +244,14 @@ def _evidence(report: Report, limits: Limits) -> dict[str, Any]:
         "sensitivity_said": words.sentence(evidence.sensitivity_words(report)),
         "samples": [(one, _picture(one["picture"])) for one in samples],
         "pictured": any(_picture(one["picture"]) for one in samples),
+    }
+
+
+def _variants(report: Report, limits: Limits) -> dict[str, Any]:
+    """What was tried beside the winner."""
+    return {
+        "variants": trial_words.rows(report)[: limits.rows],
+        "seeds_said": trial_words.seed_words(report),
     }
 
 

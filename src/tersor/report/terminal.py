@@ -12,7 +12,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tersor.report import evidence, units, words
+from tersor.report import evidence, trial_words, units, words
 from tersor.report.bench import render_bench as render_bench
 from tersor.report.document import Candidate, LayerResult, Report, normal
 from tersor.report.inspection import render_inspect as render_inspect
@@ -52,6 +52,7 @@ def _parts(report: Report, screen: Screen, *, full: bool) -> Iterable[Renderable
     yield from _candidates(report, screen)
     yield from _layers(report, screen, full=full)
     yield from _skipped(report, screen)
+    yield from _variants(report, screen)
     yield from _ending(report, screen)
 
 
@@ -208,6 +209,30 @@ def _skipped(report: Report, screen: Screen) -> Iterable[RenderableType]:
         yield Padding(line, (0, 0, 0, 2))
     if len(groups) > ROWS:
         yield screen.text(f"  and for {len(groups) - ROWS} more reasons: see report.json")
+
+
+def _variants(report: Report, screen: Screen) -> Iterable[RenderableType]:
+    """What was tried beside the winner, and how it did on the same samples."""
+    found = trial_words.rows(report)
+    if not found:
+        return
+    notes = Footnotes()
+    columns = [Column("variant", fold=True)]
+    columns += [
+        Column(head, right=True) for head in ("file", "size", "metric", "loss", "took")
+    ]
+    columns += [Column("note", fold=True) if screen.wide else Column("")]
+    of = words.judging_samples(report)
+    rows = Rows(screen, f"Variants of the winner, on the {of}: nothing chosen by it", columns)
+    for row in found:
+        cells = [row.name, row.file, row.size, row.metric, row.loss, row.seconds]
+        why = row.why if screen.wide else notes.number(row.why)
+        style = "bold" if row.chosen else ""
+        rows.add(*cells, why, style=style)
+    yield rows.done()
+    yield from notes.below(screen)
+    if said := trial_words.seed_words(report):
+        yield Padding(screen.text(said), (0, 0, 0, 2))
 
 
 def _ending(report: Report, screen: Screen) -> Iterable[RenderableType]:

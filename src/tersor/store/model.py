@@ -52,11 +52,13 @@ def save_model(
     )
 
 
-def packed_bytes(onnx_model: bytes) -> int:
-    """Size of the file that `save_model` would write with nothing noted; errors as there."""
+def packed_bytes(
+    onnx_model: bytes, meta: Mapping[str, object] | None = None, *, codec: str = "auto"
+) -> int:
+    """Size of the file that `save_model` would write; arguments and errors as there."""
     items, skeleton = cut(onnx_model, find(onnx_model))
-    file = io.BytesIO()
-    write_to(file, items, {SECTION_NAME: skeleton, _META: _to_json({})}, kind="model")
+    file, sections = io.BytesIO(), {SECTION_NAME: skeleton, _META: _to_json(meta or {})}
+    write_to(file, items, sections, codec=codec, kind="model")
     return len(file.getbuffer())
 
 

@@ -1,0 +1,131 @@
+"""What is tried beside the winner, once it stands: for the report only, nothing is chosen.
+
+The steps that won are run again with other seeds. Each result is stored, run and judged as
+the winner was: by the same coder, in the same form on the same engine, on the same samples.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tersor.choosing.making import Maker
+from tersor.choosing.program import Program, forms
+from tersor.engines import find
+from tersor.errors import InputError, TersorError
+from tersor.export.onnx import to_onnx
+from tersor.network.network import Network
+from tersor.pipeline.options import Options
+from tersor.pipeline.publishing import Findings, meta_of
+from tersor.plan.recipe import Recipe
+from tersor.plan.variants import Steps, Variant, draws, seeded
+from tersor.report.document import Report
+from tersor.report.tried import Trial
+from tersor.store.model import packed_bytes
+from tersor.verify import compare
+
+Progress = Callable[[float], None]
+
+
+def check_wishes(asked: Options, recipe: Recipe) -> None:
+    """Refuse what a recipe can have no variants of, before any work.
+
+    Raises:
+        InputError: Other seeds of a recipe that draws nothing at random.
+    """
+    if asked.seeds > 1 and not any(draws(each.steps) for each in recipe.candidates):
+        allowed = f"1: the recipe {recipe.name} draws nothing at random"
+        raise InputError("seeds", got=asked.seeds, allowed=allowed)
+
+
+@dataclass(frozen=True)
+class Trials:
+    """Tries variants of what won.
+
+    Attributes:
+        findings: What won, and how it was judged.
+        maker: Made the winner; applies steps.
+    """
+
+    findings: Findings
+    maker: Maker
+
+    @property
+    def steps(self) -> Steps:
+        """What won."""
+        (candidate,) = self.findings.recipe.candidates
+        return candidate.steps
+
+    def jobs(self, asked: Options) -> list[Variant]:
+        """All that was asked for; nothing where the original was kept."""
+        if self.findings.outcome.winner.is_original:
+            return []
+        return seeded(self.steps, asked.seeds)
+
+    def run(self, jobs: Sequence[Variant], report: Report, told: Progress) -> list[Trial]:
+        """The winner, and what came of each variant.
+
+        Args:
+            jobs: See `jobs`.
+            report: Its figures are the winner's.
+            told: Called with the fraction that is done.
+        """
+        found = [_published(report, self.findings.recipe.name)]
+        for index, job in enumerate(jobs):
+            found.append(self._tried(job, _part(told, index, len(jobs))))
+        return found
+
+    def _tried(self, job: Variant, told: Progress) -> Trial:
+        """One variant, or why there is none."""
+        began = time.monotonic()
+        trial = _empty(job.kind, job.name)
+        try:
+            self._measure(self.maker.after(job.steps, told), trial)
+        except TersorError as error:
+            trial["why_not"] = str(error)
+        trial["seconds"] = time.monotonic() - began
+        return trial
+
+    def _measure(self, network: Network, trial: Trial) -> None:
+        """Bytes and metric, as those of the winner were found."""
+        found, winner = self.findings, self.findings.outcome.winner
+        onnx = to_onnx(network)
+        trial["file_bytes"] = packed_bytes(onnx, meta_of(winner), codec=found.codec)
+        all_forms = forms(Program(trial["name"], onnx, onnx))
+        same = [each for each in all_forms if each.expand == winner.program.expand]
+        session = find(winner.engine).prepare(
+            (same or all_forms)[0].model, threads=winner.threads, precision=winner.precision
+        )
+        metric = found.judge.metric
+        verdict = compare(found.reference, session.run, found.reported, metric=metric)
+        trial["metric_value"] = verdict.compressed.value
+        trial["drop"] = verdict.drop.value
+        trial["drop_pp"] = None if verdict.drop_pp is None else verdict.drop_pp.value
+
+
+def _empty(kind: str, name: str) -> Trial:
+    return {
+        "kind": kind,
+        "name": name,
+        "file_bytes": None,
+        "metric_value": None,
+        "drop": None,
+        "drop_pp": None,
+        "seconds": None,
+        "why_not": None,
+    }
+
+
+def _published(report: Report, name: str) -> Trial:
+    """The winner's own figures."""
+    drop, drop_pp = report.get("drop"), report["drop_pp"]
+    return {
+        **_empty("winner", name),
+        "file_bytes": report["compressed"]["file_bytes"],
+        "metric_value": report["compressed"]["metric"]["value"],
+        "drop": None if drop is None else drop["value"],
+        "drop_pp": None if drop_pp is None else drop_pp["value"],
+    }
+
+
+def _part(told: Progress, index: int, count: int) -> Progress:
+    return lambda done: told((index + done) / count)

@@ -1,0 +1,114 @@
+"""What is tried beside the winner: judged as it was, shown, never chosen."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from tests.train.trainings import task
+
+from tersor.choosing.making import Maker
+from tersor.data.split import split
+from tersor.errors import InputError, ModelError
+from tersor.export.onnx import to_onnx
+from tersor.pipeline import Options, compress
+from tersor.pipeline.trials import Trials
+from tersor.plan.recipe_file import parse_recipe
+from tersor.plan.variants import seeded
+from tersor.store.model import load_meta, packed_bytes
+from tersor.testing import networks
+
+QUICK = Options(seconds=0.5, threads=1, engines=("onnxruntime",))
+PARTS = split(task(600).take(0, 500), test=task(600).take(500, 600), train=True)
+RECIPE = """
+name = "sparse"
+max_drop_pp = 100
+[[step]]
+method = "train.fine_tune"
+epochs = 2
+batch = 32
+[step.optimizer]
+learning_rate = 1e-2
+[[step.during]]
+method = "prune.gradual"
+sparsity = 0.5
+[[step]]
+method = "share.kmeans"
+bits = 4
+"""
+
+
+def tried(text=RECIPE, **options):
+    network = networks.perceptron()
+    asked = replace(QUICK, **options)
+    return compress(network, PARTS, recipe=parse_recipe(text), options=asked)
+
+
+@pytest.fixture(scope="module")
+def three():
+    """Three seeds."""
+    return tried(seeds=3)
+
+
+def test_each_seed_is_run_and_the_file_is_that_of_the_first(three):
+    first, *others = three.report["trials"]
+    assert (first["kind"], first["name"]) == ("winner", "sparse")
+    assert first["file_bytes"] == len(three.tsr)
+    assert first["metric_value"] == three.report["compressed"]["metric"]["value"]
+    assert [one["name"] for one in others] == ["seeds moved on by 1", "seeds moved on by 2"]
+    assert all(one["why_not"] is None and one["seconds"] > 0 for one in others)
+    assert "try 2 variants" in [phase["name"] for phase in three.report["phases"]]
+
+
+def test_a_seed_has_the_figures_of_its_own_compression(three):
+    (candidate,) = three.recipe.candidates
+    (steps,) = (variant.steps for variant in seeded(candidate.steps, 2))
+    alone = Maker(networks.perceptron(), PARTS.calibration, PARTS.training).after(steps)
+    meta = load_meta(three.tsr)
+    first, row, _ = three.report["trials"]
+    assert row["file_bytes"] == packed_bytes(to_onnx(alone), meta)
+    scores = next(iter(alone.run(dict(PARTS.test.inputs)).values()))
+    assert row["metric_value"] == (scores.argmax(axis=1) == PARTS.test.labels).mean()
+    assert row["file_bytes"] != first["file_bytes"]
+
+
+def test_the_report_with_variants_is_written(three, tmp_path):
+    paths = three.save(tmp_path)
+    assert json.loads(paths["report.json"].read_text()) == three.report
+    assert "seeds moved on by 2" in paths["report.html"].read_text()
+
+
+def test_where_the_original_is_kept_nothing_is_tried(three):
+    outcome = SimpleNamespace(winner=SimpleNamespace(is_original=True))
+    findings = SimpleNamespace(outcome=outcome, recipe=three.recipe)
+    assert Trials(findings, None).jobs(Options(seeds=3)) == []
+    outcome.winner.is_original = False
+    assert len(Trials(findings, None).jobs(Options(seeds=3))) == 2
+
+
+def test_a_variant_that_cannot_be_made_says_why(three):
+    class Failing:
+        def after(self, steps, told):
+            told(0.5)
+            raise ModelError("x", "is odd", "Even it.")
+
+    seen = []
+    trials = Trials(SimpleNamespace(recipe=three.recipe), Failing())
+    jobs = seeded(three.recipe.candidates[0].steps, 3)
+    _, row, _ = trials.run(jobs, three.report, seen.append)
+    assert (row["why_not"], row["file_bytes"]) == ("x is odd. Even it.", None)
+    assert seen == [0.25, 0.75]
+
+
+def test_seeds_of_a_recipe_that_draws_nothing_are_refused_before_any_work():
+    recipe = "[[step]]\nmethod = 'quantize.weights'\n"
+    told = []
+    with pytest.raises(InputError, match="seeds must be 1: the recipe recipe draws nothing"):
+        tried(recipe, seeds=2, on_progress=lambda *seen: told.append(seen))
+    assert told == []
+
+
+@pytest.mark.parametrize("seeds", [0, 101])
+def test_seeds_are_from_1_to_100(seeds):
+    with pytest.raises(InputError, match=r"seeds must be in \[1, 100\]"):
+        Options(seeds=seeds)

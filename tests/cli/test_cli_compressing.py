@@ -60,7 +60,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
         *("--set", "ranges=minmax", "--set", "samples = 8", "--budget", "size=2x,drop=1pp"),
         *("--metric", "top1", "--batch", "4", "--threads", "1", "--seconds", "3"),
         *("--engine", "onnxruntime", "--engine", "torch", "--output", "a b"),
-        *("--level", "best", "--device", "cpu", "--seeds", "3"),
+        *("--level", "best", "--device", "cpu", "--seeds", "3", "--ablate"),
     ]
     assert tersor(*COMPRESS, *words).code == 0
     assert asked["model"].name == "net.onnx"
@@ -73,7 +73,8 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
     options = asked["options"]
     assert (options.batch, options.threads, options.seconds) == (4, 1, 3.0)
     assert options.engines == ("onnxruntime", "torch")
-    assert (options.codec, options.device, options.seeds) == ("best", "cpu", 3)
+    assert (options.codec, options.device) == ("best", "cpu")
+    assert (options.seeds, options.ablate) == (3, True)
     assert options.checkpoints.parts == ("a b", "checkpoints")
 
 

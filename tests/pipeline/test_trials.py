@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from tests.train.trainings import task
 
+from tersor import codecs
 from tersor.choosing.making import Maker
 from tersor.data.split import split
 from tersor.errors import InputError, ModelError
@@ -46,18 +47,40 @@ def tried(text=RECIPE, **options):
 
 @pytest.fixture(scope="module")
 def three():
-    """Three seeds."""
-    return tried(seeds=3)
+    """Three seeds, and ablations."""
+    return tried(seeds=3, ablate=True)
 
 
 def test_each_seed_is_run_and_the_file_is_that_of_the_first(three):
-    first, *others = three.report["trials"]
+    first, *others = three.report["trials"][:3]
     assert (first["kind"], first["name"]) == ("winner", "sparse")
     assert first["file_bytes"] == len(three.tsr)
     assert first["metric_value"] == three.report["compressed"]["metric"]["value"]
     assert [one["name"] for one in others] == ["seeds moved on by 1", "seeds moved on by 2"]
     assert all(one["why_not"] is None and one["seconds"] > 0 for one in others)
-    assert "try 2 variants" in [phase["name"] for phase in three.report["phases"]]
+    jobs = len(three.report["trials"]) - 1
+    assert f"try {jobs} variants" in [phase["name"] for phase in three.report["phases"]]
+
+
+def test_each_part_is_left_out_in_turn(three):
+    found = {one["name"]: one for one in three.report["trials"][3:] if one["kind"] != "coder"}
+    assert list(found) == [
+        "without train.fine_tune",
+        "without share.kmeans",
+        "without prune.gradual",
+    ]
+    winner = three.report["trials"][0]
+    assert all(one["file_bytes"] > winner["file_bytes"] for one in found.values())
+
+
+def test_the_winner_is_stored_by_every_other_coder_and_computes_the_same(three):
+    winner, *others = three.report["trials"]
+    by = {one["name"]: one for one in others if one["kind"] == "coder"}
+    assert set(by) == {f"coder {n}" for n in (*codecs.names(), "fast", "best")}
+    meta = load_meta(three.tsr)
+    assert by["coder raw"]["file_bytes"] == packed_bytes(three.onnx, meta, codec="raw")
+    assert by["coder raw"]["file_bytes"] > winner["file_bytes"]
+    assert {one["metric_value"] for one in by.values()} == {winner["metric_value"]}
 
 
 def test_a_seed_has_the_figures_of_its_own_compression(three):
@@ -65,7 +88,7 @@ def test_a_seed_has_the_figures_of_its_own_compression(three):
     (steps,) = (variant.steps for variant in seeded(candidate.steps, 2))
     alone = Maker(networks.perceptron(), PARTS.calibration, PARTS.training).after(steps)
     meta = load_meta(three.tsr)
-    first, row, _ = three.report["trials"]
+    first, row = three.report["trials"][:2]
     assert row["file_bytes"] == packed_bytes(to_onnx(alone), meta)
     scores = next(iter(alone.run(dict(PARTS.test.inputs)).values()))
     assert row["metric_value"] == (scores.argmax(axis=1) == PARTS.test.labels).mean()

@@ -64,6 +64,7 @@ class _Wishes:
     level: str
     device: str
     seeds: int
+    ablate: bool
 
     @property
     def sources(self) -> list[str]:
@@ -165,6 +166,12 @@ class _Wishes:
     help="Run what won with N seeds in all and report median and spread; the file is that of "
     "the first. Takes N times as long.",
 )
+@click.option(
+    "--ablate",
+    is_flag=True,
+    help="Also run what won without each of its parts in turn, each step alone, and store it by "
+    "every other coder: a table for the report. Takes up to a training for each row.",
+)
 @click.pass_context
 def compress(ctx: click.Context, /, **given: Any) -> Answer:
     """Make MODEL smaller and faster, and prove that it still works.
@@ -205,6 +212,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
                 checkpoints=folder / "checkpoints",
                 device=wishes.device,
                 seeds=wishes.seeds,
+                ablate=wishes.ablate,
                 on_progress=advance,
             )
             found = compressed(

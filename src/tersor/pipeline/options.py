@@ -26,6 +26,8 @@ class Options:
         device: Where to train, as torch names it; "auto" is the GPU where torch sees one.
         seeds: With how many seeds in all the steps that won are run, in [1, 100]; the file is
             that of the first, the others are only reported.
+        ablate: Whether to run what won with each part of it left out in turn, and to store it
+            with every other coder; only reported.
         on_progress: Called with the name of the phase and the fraction of it that is done.
     """
 
@@ -37,6 +39,7 @@ class Options:
     checkpoints: Path | None = None
     device: str = "auto"
     seeds: int = 1
+    ablate: bool = False
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:

@@ -1,7 +1,8 @@
 """What is tried beside the winner, once it stands: for the report only, nothing is chosen.
 
-The steps that won are run again with other seeds. Each result is stored, run and judged as
-the winner was: by the same coder, in the same form on the same engine, on the same samples.
+The steps that won are run again with other seeds, or with one part left out; the winner is
+stored by other coders. Each result is stored, run and judged as the winner was: by the same
+coder, in the same form on the same engine, on the same samples.
 """
 
 import time
@@ -10,6 +11,7 @@ from dataclasses import dataclass
 
 from tersor.choosing.making import Maker
 from tersor.choosing.program import Program, forms
+from tersor.codecs import names as codec_names
 from tersor.engines import find
 from tersor.errors import InputError, TersorError
 from tersor.export.onnx import to_onnx
@@ -17,9 +19,10 @@ from tersor.network.network import Network
 from tersor.pipeline.options import Options
 from tersor.pipeline.publishing import Findings, meta_of
 from tersor.plan.recipe import Recipe
-from tersor.plan.variants import Steps, Variant, draws, seeded
+from tersor.plan.variants import Steps, Variant, ablated, draws, seeded
 from tersor.report.document import Report
 from tersor.report.tried import Trial
+from tersor.store.layout import SEVERAL
 from tersor.store.model import packed_bytes
 from tersor.verify import compare
 
@@ -59,7 +62,14 @@ class Trials:
         """All that was asked for; nothing where the original was kept."""
         if self.findings.outcome.winner.is_original:
             return []
-        return seeded(self.steps, asked.seeds)
+        found = seeded(self.steps, asked.seeds)
+        return [*found, *ablated(self.steps), *self._coders()] if asked.ablate else found
+
+    def _coders(self) -> list[Variant]:
+        """The winner by every other coder."""
+        own = self.findings.codec
+        others = [name for name in (*SEVERAL, *codec_names()) if name != own]
+        return [Variant("coder", f"coder {n}", self.steps, codec=n) for n in others]
 
     def run(self, jobs: Sequence[Variant], report: Report, told: Progress) -> list[Trial]:
         """The winner, and what came of each variant.
@@ -69,21 +79,31 @@ class Trials:
             report: Its figures are the winner's.
             told: Called with the fraction that is done.
         """
-        found = [_published(report, self.findings.recipe.name)]
+        winner = _published(report, self.findings.recipe.name)
+        found = [winner]
         for index, job in enumerate(jobs):
-            found.append(self._tried(job, _part(told, index, len(jobs))))
+            found.append(self._tried(job, winner, _part(told, index, len(jobs))))
         return found
 
-    def _tried(self, job: Variant, told: Progress) -> Trial:
+    def _tried(self, job: Variant, winner: Trial, told: Progress) -> Trial:
         """One variant, or why there is none."""
         began = time.monotonic()
         trial = _empty(job.kind, job.name)
         try:
-            self._measure(self.maker.after(job.steps, told), trial)
+            if job.codec is None:
+                self._measure(self.maker.after(job.steps, told), trial)
+            else:
+                trial = {**winner, "kind": job.kind, "name": job.name}
+                trial["file_bytes"] = self._stored(job.codec)
         except TersorError as error:
             trial["why_not"] = str(error)
         trial["seconds"] = time.monotonic() - began
         return trial
+
+    def _stored(self, codec: str) -> int:
+        """Bytes of the winner's file by another coder."""
+        winner = self.findings.outcome.winner
+        return packed_bytes(winner.program.stored, meta_of(winner), codec=codec)
 
     def _measure(self, network: Network, trial: Trial) -> None:
         """Bytes and metric, as those of the winner were found."""

@@ -1,6 +1,8 @@
-"""Variants of what won: the same steps with other seeds."""
+"""Variants of what won: the same steps with other seeds, or with one part left out."""
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tersor.plan.recipe import Step
 
@@ -8,6 +10,9 @@ Steps = tuple[Step, ...]
 
 _SEED = "seed"
 _SEEDS = 1 << 31
+_DURING = "during"
+_PENALTY = "train.entropy_penalty"
+_INTEGERS = "quantize."  # the family after which that penalty has something to count
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,14 +20,16 @@ class Variant:
     """Steps to be tried beside those that won.
 
     Attributes:
-        kind: "seed".
+        kind: "seed", "without", "with", "only" or "coder".
         name: As reports show it.
         steps: Perhaps those that won.
+        codec: Of the file, where it is another than that of the winner's.
     """
 
     kind: str
     name: str
     steps: Steps
+    codec: str | None = None
 
 
 def draws(steps: Steps) -> bool:
@@ -48,3 +55,82 @@ def _moved(step: Step, number: int) -> Step:
         return step
     seed = (int(str(step.settings[_SEED])) + number) % _SEEDS
     return replace(step, settings={**step.settings, _SEED: seed})
+
+
+def ablated(steps: Steps) -> list[Variant]:
+    """What won with each part of it left out in turn, and each step alone.
+
+    A part is a step, or what happens during one that trains. Where a training after a rounding
+    has no `train.entropy_penalty`, that is also tried. Each variant comes once.
+    """
+    found = [*_without_steps(steps), *_without_parts(steps), *_with_penalty(steps)]
+    if len(steps) > 2:
+        labels = _labels([step.method for step in steps])
+        pairs = zip(labels, steps, strict=True)
+        found += [Variant("only", f"only {label}", (step,)) for label, step in pairs]
+    seen, different = [steps], []
+    for variant in found:
+        if variant.steps not in seen:
+            seen.append(variant.steps)
+            different.append(variant)
+    return different
+
+
+def _without_steps(steps: Steps) -> list[Variant]:
+    """All steps but one; none of a single step, which would leave the original."""
+    if len(steps) == 1:
+        return []
+    return [
+        Variant("without", f"without {label}", steps[:index] + steps[index + 1 :])
+        for index, label in enumerate(_labels([step.method for step in steps]))
+    ]
+
+
+def _without_parts(steps: Steps) -> list[Variant]:
+    """All that happens during trainings but one."""
+    places = [(i, j) for i, step in enumerate(steps) for j in range(len(_during(step)))]
+    names = [str(_during(steps[i])[j]["method"]) for i, j in places]
+    return [
+        Variant("without", f"without {label}", _changed(steps, i, _but(_during(steps[i]), j)))
+        for (i, j), label in zip(places, _labels(names), strict=True)
+    ]
+
+
+def _with_penalty(steps: Steps) -> list[Variant]:
+    """With the coder's rate in the loss of the last training, if it was in none."""
+    parts = [part["method"] for step in steps for part in _during(step)]
+    rounded = [i for i, step in enumerate(steps) if step.method.startswith(_INTEGERS)]
+    last = max((i for i, step in enumerate(steps) if _DURING in step.settings), default=-1)
+    if _PENALTY in parts or not rounded or last < rounded[0]:
+        return []
+    more = [*_during(steps[last]), {"method": _PENALTY}]
+    return [Variant("with", f"with {_PENALTY}", _changed(steps, last, more))]
+
+
+def _during(step: Step) -> list[dict[str, Any]]:
+    """What happens during a step, as a recipe file holds it."""
+    found: Any = step.to_dict().get(_DURING, [])
+    return list(found)
+
+
+def _changed(steps: Steps, index: int, during: list[dict[str, Any]]) -> Steps:
+    changed = replace(steps[index], settings={**steps[index].settings, _DURING: tuple(during)})
+    return (*steps[:index], changed, *steps[index + 1 :])
+
+
+def _but(parts: list[dict[str, Any]], index: int) -> list[dict[str, Any]]:
+    return parts[:index] + parts[index + 1 :]
+
+
+def _labels(names: list[str]) -> list[str]:
+    """The names, numbered where one comes more than once.
+
+    >>> _labels(["share", "train", "train"])
+    ['share', 'train (1)', 'train (2)']
+    """
+    counts, seen = Counter(names), Counter[str]()
+    labels = []
+    for name in names:
+        seen[name] += 1
+        labels.append(f"{name} ({seen[name]})" if counts[name] > 1 else name)
+    return labels

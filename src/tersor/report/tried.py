@@ -7,7 +7,8 @@ class Trial(TypedDict):
     """One variant, stored and judged as the winner was, on the samples of the report.
 
     Attributes:
-        kind: "winner" for the result itself, which comes first, or "seed".
+        kind: "winner" for the result itself, which comes first; "seed"; "without", "with" or
+            "only" for parts of its recipe; "coder".
         name: As in "seeds moved on by 1".
         file_bytes: Of the `.tsr` file; null if it could not be made.
         metric_value: In the metric's own unit; null if it was not judged.

@@ -33,7 +33,7 @@ _WIDE = {"sparse"}  # tried on others
 _SLOWER = ("lanes", "context", "mixing")  # than all others, each more than the one before
 _WORTH = 1  # of a hundred bytes: what "auto" wants saved by what is slower
 _QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
-_SEVERAL = ("fast", "auto", "best")
+SEVERAL = ("fast", "auto", "best")
 _MOST_THREADS = 8  # each holds a block of 8 MiB and what came of it
 _BLOCK_HEADER = 10  # bytes that one more block takes in the directory, about
 
@@ -103,7 +103,7 @@ def candidates(codec: str) -> list[Candidate]:
         InputError: There is no such codec.
     """
     names = [codec]
-    if codec in _SEVERAL:
+    if codec in SEVERAL:
         usable = set(codec_names())
         if choice().name == "reference":
             usable -= _BY_KERNELS
@@ -113,7 +113,7 @@ def candidates(codec: str) -> list[Candidate]:
             usable -= _BEST
         names = sorted(usable, key=_order)
     elif codec not in codec_names():
-        allowed = f"one of {', '.join(_SEVERAL)}, " + ", ".join(codec_names())
+        allowed = f"one of {', '.join(SEVERAL)}, " + ", ".join(codec_names())
         raise InputError("codec", got=codec, allowed=allowed)
     limits, worth = (_QUICK, _WORTH) if codec == "auto" else ({}, 0)
     return [

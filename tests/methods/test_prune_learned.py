@@ -68,6 +68,18 @@ def test_weights_end_in_masks_and_the_network_still_works(name):
 
 
 @pytest.mark.parametrize("name", WAYS)
+def test_notes_tell_the_zeros_of_each_layer_and_why_others_have_none(name):
+    network = pruned(name)
+    told = {n.layer: n for n in network.notes if n.method.startswith("prune.")}
+    for weight, size in WEIGHTS.items():
+        note = told.pop(weight.removesuffix(".weight"))
+        share = f"{100 * zeros(network, weight) / size:.3g} % zeros"
+        assert (note.done, note.text) == (True, share)
+    assert told
+    assert not any(note.done for note in told.values())
+
+
+@pytest.mark.parametrize("name", WAYS)
 def test_zeros_that_are_there_stay(name):
     before = PruneMagnitude(sparsity=0.3).apply(dense())
     result = trained(WAYS[name], network=before, epochs=2)

@@ -169,7 +169,7 @@ class _Wishes:
 @click.option(
     "--ablate",
     is_flag=True,
-    help="Also run what won without each of its parts in turn, each step alone, and store it by "
+    help="Also run what won without each of its parts, each step alone, and store it by "
     "every other coder: a table for the report. Takes up to a training for each row.",
 )
 @click.pass_context

@@ -27,8 +27,18 @@ SMALLEST = 64  # weights of fewer elements are left alone: their biases are as l
 
 @dataclass(frozen=True, slots=True)
 class Prunable:
-    """Layers that can be pruned, each with its code, and notes on the others."""
+    """Layers that can be pruned, each with its code, and notes on the others.
 
+    Attributes:
+        network: Where they are.
+        method: Who asked.
+        layers: Those that can be pruned.
+        codes: One for each, as they were put in place.
+        notes: Why the others cannot.
+    """
+
+    network: Network
+    method: str
     layers: tuple[Layer, ...]
     codes: tuple[Masked, ...]
     notes: tuple[Note, ...]
@@ -42,11 +52,13 @@ class Prunable:
         for code, mask in zip(self.codes, masks, strict=True):
             code.set_mask(torch.from_numpy(mask).to(code.mask.device))
 
-    def told(self, method: str) -> list[Note]:
-        """What became of each layer, and why others were skipped."""
+    def told(self) -> list[Note]:
+        """What holds each layer now, and why others were skipped."""
+        held = [(layer.name, self.network.code(layer.weight)) for layer in self.layers]
         done = [
-            Note(layer.name, method, done=True, text=code.describe())
-            for layer, code in zip(self.layers, self.codes, strict=True)
+            Note(name, self.method, done=True, text=code.describe())
+            for name, code in held
+            if code is not None
         ]
         return [*done, *self.notes]
 
@@ -86,9 +98,8 @@ def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
         if network.code(layer.weight) is None:
             network.set_code(layer.weight, Masked.encode(weight, weight != 0))
     codes = [network.code(layer.weight) for layer in chosen]
-    return Prunable(
-        tuple(chosen), tuple(c for c in codes if isinstance(c, Masked)), tuple(notes)
-    )
+    masked = tuple(code for code in codes if isinstance(code, Masked))
+    return Prunable(network, method, tuple(chosen), masked, tuple(notes))
 
 
 def masks_for(

@@ -13,7 +13,7 @@ and, if it needs another method before that training, AFTER, the name of such a 
 Recipes list parts under the training step: `[[step.during]] method = "prune.gradual"`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
@@ -21,7 +21,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from tersor.network.network import Network
+from tersor.network.network import Network, Note
 
 
 @dataclass
@@ -107,6 +107,10 @@ class Part:
 
     def finish(self) -> None:
         """Training is over, and the best weights are in place."""
+
+    def notes(self) -> Sequence[Note]:
+        """What became of each layer, asked once all parts have finished."""
+        return ()
 
     def state(self) -> dict[str, torch.Tensor]:
         """What a part has to know to go on after an interruption, beside the network."""

@@ -17,9 +17,8 @@ from torch import nn
 from tersor.arrays.masks import largest
 from tersor.codes.code import Code, OnnxForm
 from tersor.codes.masked import Masked
-from tersor.network.layers import Layer
 from tersor.network.network import Network
-from tersor.network.pruning import prunable
+from tersor.network.pruning import Prunable, prunable
 
 
 class LearnedMask(Code):
@@ -70,24 +69,22 @@ class Learning(Generic[M]):
     """The weights of a network whose masks are being learnt.
 
     Attributes:
-        network: Where they stand.
-        layers: Theirs.
+        found: The layers.
         codes: One for each layer.
     """
 
-    network: Network
-    layers: tuple[Layer, ...]
+    found: Prunable
     codes: tuple[M, ...]
 
     def finish(self) -> None:
         """Hold every weight by `Masked`; at least one element of each stays."""
-        for layer, code in zip(self.layers, self.codes, strict=True):
+        for layer, code in zip(self.found.layers, self.codes, strict=True):
             with torch.no_grad():
                 kept, weight = code.kept() & code.allowed, code.final()
                 if not bool(kept.any()):
                     one = largest(weight.abs().cpu().numpy(), 1)
                     kept = torch.from_numpy(one).to(weight.device)
-            self.network.set_code(layer.weight, Masked.encode(weight * kept, kept))
+            self.found.network.set_code(layer.weight, Masked.encode(weight * kept, kept))
 
 
 def learn(
@@ -108,4 +105,4 @@ def learn(
     codes = tuple(make(code) for code in found.codes)
     for layer, code in zip(found.layers, codes, strict=True):
         network.set_code(layer.weight, code)
-    return Learning(network, found.layers, codes)
+    return Learning(found, codes)

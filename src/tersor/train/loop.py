@@ -191,8 +191,9 @@ class _Training:
             part.finish()
         if saved is not None:
             saved.remove()
+        notes = [note for part in self._parts for note in part.notes()]
         return Fitted(
-            network=set_training(run.network, training=False),
+            network=set_training(run.network, training=False).with_notes(*notes),
             epochs=tuple(self._history),
             best=best,
             first_error=self._first,

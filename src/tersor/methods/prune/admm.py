@@ -25,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from tersor.errors import InputError
+from tersor.network.network import Note
 from tersor.network.pruning import Prunable, masks_for, prunable
 from tersor.train.during import Part, Run
 
@@ -112,6 +113,9 @@ class _Admm(Part):
             with torch.no_grad():
                 code.weight.copy_(self._nearest(code.weight.detach()))
             code.set_mask(code.weight.detach() != 0)
+
+    def notes(self) -> list[Note]:
+        return self._found.told()
 
     def state(self) -> dict[str, torch.Tensor]:
         pairs = (("goal", self._goals), ("dual", self._duals))

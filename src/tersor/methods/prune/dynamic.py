@@ -15,6 +15,7 @@ import torch
 
 from tersor.arrays.masks import cubic, largest, with_one_each
 from tersor.errors import InputError
+from tersor.network.network import Note
 from tersor.network.pruning import Prunable, masks_for, prunable
 from tersor.train.during import Part, Run
 
@@ -92,6 +93,9 @@ class _Dynamic(Part):
             code.straight_through = False
             with torch.no_grad():
                 code.weight.masked_fill_(~code.mask, 0)
+
+    def notes(self) -> list[Note]:
+        return self._found.told()
 
 
 DURING = PruneDynamic

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from tersor.arrays.masks import cubic, largest, with_one_each
 from tersor.errors import InputError
+from tersor.network.network import Note
 from tersor.network.pruning import Prunable, masks_for, prunable
 from tersor.train.during import Part, Run
 
@@ -123,6 +124,9 @@ class _Gradual(Part):
             code.straight_through = False
             with torch.no_grad():
                 code.weight.masked_fill_(~code.mask, 0)
+
+    def notes(self) -> list[Note]:
+        return self._found.told()
 
 
 DURING = PruneGradual

@@ -25,6 +25,7 @@ from torch import nn
 
 from tersor.codes.masked import Masked
 from tersor.errors import InputError
+from tersor.network.network import Note
 from tersor.train.during import Part, Run
 from tersor.train.learned import LearnedMask, Learning, learn
 
@@ -111,6 +112,9 @@ class _L0(Part):
 
     def finish(self) -> None:
         self._learning.finish()
+
+    def notes(self) -> list[Note]:
+        return self._learning.found.told()
 
 
 DURING = PruneL0

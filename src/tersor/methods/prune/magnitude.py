@@ -45,7 +45,7 @@ class PruneMagnitude:
         result = network.copy()
         found = prunable(result, _NAME, self.keep)
         found.put(masks_for(found.scores(), self.sparsity, self.scope))
-        return result.with_notes(*found.told(_NAME))
+        return result.with_notes(*found.told())
 
 
 METHOD = PruneMagnitude

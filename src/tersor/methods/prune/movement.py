@@ -22,6 +22,7 @@ from torch import nn
 from tersor.arrays.masks import cubic
 from tersor.codes.masked import Masked
 from tersor.errors import InputError
+from tersor.network.network import Note
 from tersor.network.pruning import masks_for
 from tersor.train.during import Part, Run
 from tersor.train.learned import LearnedMask, Learning, learn
@@ -108,6 +109,9 @@ class _Movement(Part):
 
     def finish(self) -> None:
         self._learning.finish()
+
+    def notes(self) -> list[Note]:
+        return self._learning.found.told()
 
 
 DURING = PruneMovement

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from tersor.codes.masked import Masked
 from tersor.errors import InputError
+from tersor.network.network import Note
 from tersor.train.during import Part, Run
 from tersor.train.learned import LearnedMask, Learning, learn
 
@@ -105,6 +106,9 @@ class _Variational(Part):
 
     def finish(self) -> None:
         self._learning.finish()
+
+    def notes(self) -> list[Note]:
+        return self._learning.found.told()
 
 
 DURING = PruneVariational

@@ -219,27 +219,28 @@ def test_rans_of_two_symbols_is_as_worked_by_hand():
     state = 65536
     state = (state // 3072) * 4096 + state % 3072 + 1024  # b; 87040
     state = (state // 1024) * 4096 + state % 1024  # a; 348160
-    states, words = kernels.rans_encode(kernels.as_bytes(b"ab"), frequencies, 12, 1)
-    assert (states.tolist(), words.tolist()) == ([state], [])
+    states, words, alone = kernels.rans_encode(kernels.as_bytes(b"ab"), frequencies, 12, 1)
+    assert (states.tolist(), words.tolist(), alone) == ([state], [], 0)
     target = np.zeros(2, np.uint8)
-    kernels.rans_decode(words.view(np.uint8), states, frequencies, 12, target)
+    kernels.rans_decode(words.view(np.uint8), states, frequencies, 12, target, 0)
     assert target.tobytes() == b"ab"
 
 
-@pytest.mark.parametrize("lanes", [1, 16, 32, 64])
+@pytest.mark.parametrize("lanes", [1, 2, 4, 8, 16, 32, 64])
 @pytest.mark.parametrize("bits", [12, 13, 15])
 @pytest.mark.parametrize("spread", [0.2, 60.0])
 def test_rans_equals_its_twin_and_comes_back(bits, lanes, spread):
     for size in (0, 1, 31, 32, 33, 63, 64, 65, 129, 1011):
         data = bell(size, spread)
         frequencies = frequencies_of(data, bits)
-        states, words = kernels.rans_encode(data, frequencies, bits, lanes)
+        states, words, alone = kernels.rans_encode(data, frequencies, bits, lanes)
         if size < 200:
             wanted = reference.rans_encode(data, frequencies, bits, lanes)
             assert states.tolist() == wanted[0].tolist()
             assert words.tolist() == wanted[1].tolist()
+            assert alone == wanted[2]
         target = np.full_like(data, 165)
-        kernels.rans_decode(words.view(np.uint8), states, frequencies, bits, target)
+        kernels.rans_decode(words.view(np.uint8), states, frequencies, bits, target, alone)
         assert target.tobytes() == data.tobytes()
 
 
@@ -247,12 +248,25 @@ def test_rans_equals_its_twin_and_comes_back(bits, lanes, spread):
 @given(data=data_of, bits=st.integers(12, 15), lanes=st.sampled_from([1, 8, 32, 64]))
 def test_rans_of_any_bytes_equals_its_twin(data, bits, lanes):
     frequencies = frequencies_of(data, bits)
-    states, words = kernels.rans_encode(data, frequencies, bits, lanes)
+    states, words, alone = kernels.rans_encode(data, frequencies, bits, lanes)
     wanted = reference.rans_encode(data, frequencies, bits, lanes)
     assert (states.tolist(), words.tolist()) == (wanted[0].tolist(), wanted[1].tolist())
+    assert alone == wanted[2]
     target = np.full_like(data, 165)
-    kernels.rans_decode(words.view(np.uint8), states, frequencies, bits, target)
+    kernels.rans_decode(words.view(np.uint8), states, frequencies, bits, target, alone)
     assert target.tobytes() == data.tobytes()
+
+
+@pytest.mark.parametrize("lanes", [2, 64])
+def test_all_lanes_but_the_first_begin_with_words(lanes):
+    """Worked by the definition: what one lane alone makes of the last symbols."""
+    data = bell(900, 25.0)
+    frequencies = frequencies_of(data, 12)
+    alone = kernels.rans_encode(data, frequencies, 12, lanes)[2]
+    _, tail, _ = kernels.rans_encode(data[data.size - alone :], frequencies, 12, 1)
+    assert tail.size == lanes - 1
+    _, shorter, _ = kernels.rans_encode(data[data.size - alone + 1 :], frequencies, 12, 1)
+    assert shorter.size == lanes - 2
 
 
 @settings(max_examples=20, deadline=None)
@@ -266,44 +280,66 @@ def test_rans_of_any_bytes_equals_its_twin(data, bits, lanes):
 def test_any_words_decode_as_the_twin_decodes_or_are_refused(words, lanes, bits, size, seed):
     frequencies = frequencies_of(bell(200, 20.0), bits)
     states = np.random.default_rng(seed).integers(0, 2**32, lanes).astype(np.uint32)
+    alone = seed * size // 9
     target, wanted = np.zeros(size, np.uint8), np.zeros(size, np.uint8)
     given_words = kernels.as_bytes(words)
     before = states.copy()
-    if reference.rans_decode(given_words, states, frequencies, bits, wanted):
-        kernels.rans_decode(given_words, states, frequencies, bits, target)
+    if reference.rans_decode(given_words, states, frequencies, bits, wanted, alone):
+        kernels.rans_decode(given_words, states, frequencies, bits, target, alone)
         assert target.tobytes() == wanted.tobytes()
     else:
         with pytest.raises(FormatError, match=f"words of rANS are damaged: no {size} symbols"):
-            kernels.rans_decode(given_words, states, frequencies, bits, target)
+            kernels.rans_decode(given_words, states, frequencies, bits, target, alone)
     assert states.tolist() == before.tolist()
 
 
-@pytest.mark.parametrize("lanes", [1, 32, 64])
+@pytest.mark.parametrize("lanes", [1, 16, 32, 64])
 @pytest.mark.parametrize("bits", [12, 15])
 def test_a_changed_state_a_cut_and_what_is_left_over_are_found(bits, lanes):
     data = bell(700, 3.0)
     frequencies = frequencies_of(data, bits)
-    states, words = kernels.rans_encode(data, frequencies, bits, lanes)
+    states, words, alone = kernels.rans_encode(data, frequencies, bits, lanes)
     coded, target = words.view(np.uint8), np.zeros_like(data)
-    other = states.copy()
+    other, last = states.copy(), states.copy()
     other[0] ^= 1 << 20
+    last[-1] ^= 1 << 20
     longer = np.concatenate([coded, [0, 0]]).astype(np.uint8)
-    forged = [(coded, other), (coded[:-2], states), (longer, states), (coded[:0], states)]
-    for now, start in forged:
+    forged = [
+        *((coded, other, alone), (coded, last, alone), (coded[:-2], states, alone)),
+        *((longer, states, alone), (coded[:0], states, alone), (coded, states, alone + 1)),
+    ]
+    for now, start, count in forged:
         with pytest.raises(FormatError):
-            kernels.rans_decode(now, start, frequencies, bits, target)
+            kernels.rans_decode(now, start, frequencies, bits, target, count)
 
 
-def test_a_single_symbol_takes_no_words():
+def test_a_few_symbols_are_all_the_first_lane_s_and_zeros_are_left():
+    data = bell(9, 3.0)
+    frequencies = frequencies_of(data, 12)
+    states, words, alone = kernels.rans_encode(data, frequencies, 12, 64)
+    assert (words.size, alone) == (0, 9)
+    assert set(states[9:].tolist()) == {65536}
+    target = np.zeros_like(data)
+    kernels.rans_decode(words.view(np.uint8), states, frequencies, 12, target, alone)
+    assert target.tobytes() == data.tobytes()
+    states[-1] += 1
+    with pytest.raises(FormatError):
+        kernels.rans_decode(words.view(np.uint8), states, frequencies, 12, target, alone)
+
+
+@pytest.mark.parametrize(("lanes", "alone"), [(1, 0), (8, 500)])
+def test_a_single_symbol_takes_no_words(lanes, alone):
     frequencies = np.zeros(256, np.uint32)
     frequencies[9] = 4096
-    states, words = kernels.rans_encode(np.full(500, 9, np.uint8), frequencies, 12, 1)
-    assert (states.tolist(), words.tolist()) == ([65536], [])
+    found = kernels.rans_encode(np.full(500, 9, np.uint8), frequencies, 12, lanes)
+    states, words = found[:2]
+    assert (states.tolist(), words.tolist(), found[2]) == ([65536] * lanes, [], alone)
     target = np.zeros(500, np.uint8)
-    kernels.rans_decode(words.view(np.uint8), states, frequencies, 12, target)
+    kernels.rans_decode(words.view(np.uint8), states, frequencies, 12, target, alone)
     assert set(target.tolist()) == {9}
-    with pytest.raises(FormatError):
-        kernels.rans_decode(words.view(np.uint8), states + 1, frequencies, 12, target)
+    for start, count in ((states + 1, alone), (states, abs(alone - 1))):
+        with pytest.raises(FormatError):
+            kernels.rans_decode(words.view(np.uint8), start, frequencies, 12, target, count)
 
 
 def test_symbols_without_frequency_are_refused():

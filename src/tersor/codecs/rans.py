@@ -28,7 +28,7 @@ class Rans:
 
     def decode(self, payload: bytes, count: int) -> bytes:
         """See `Codec.decode`."""
-        return bytes(rans_payload.decode(payload, count))
+        return rans_payload.decode(payload, count)
 
     def decode_into(self, payload: bytes, target: memoryview) -> None:
         """See `Codec.decode_into`."""

@@ -172,8 +172,10 @@ def fill_gaps(gaps: Bytes, values: Bytes, target: Bytes) -> None:
 
 def rans_encode(
     symbols: Bytes, frequencies: NDArray[np.uint32], bits: int, lanes: int
-) -> tuple[States, Words]:
-    """States and words of interleaved rANS: see `reference.rans_encode`.
+) -> tuple[States, Words, int]:
+    """States and words of interleaved rANS, and how many symbols the first lane has alone.
+
+    See `reference.rans_encode`.
 
     Raises:
         InputError: A symbol has no frequency.
@@ -183,14 +185,19 @@ def rans_encode(
         return reference.rans_encode(symbols, frequencies, bits, lanes)
     states = np.empty(lanes, np.uint32)
     words = np.empty(symbols.size, np.uint16)
-    start = native.rans_encode(symbols, frequencies, bits, states, words)
+    start, alone = native.rans_encode(symbols, frequencies, bits, states, words)
     if start < 0:
         raise reference.no_code()
-    return states, words[start:].copy()
+    return states, words[start:].copy(), alone
 
 
 def rans_decode(
-    words: Bytes, states: States, frequencies: NDArray[np.uint32], bits: int, target: Bytes
+    words: Bytes,
+    states: States,
+    frequencies: NDArray[np.uint32],
+    bits: int,
+    target: Bytes,
+    alone: int,
 ) -> None:
     """The reverse of `rans_encode`; words as bytes, low byte first.
 
@@ -199,10 +206,10 @@ def rans_decode(
     """
     native = choose.module()
     if native is None:
-        fine = reference.rans_decode(words, states, frequencies, bits, target)
+        fine = reference.rans_decode(words, states, frequencies, bits, target, alone)
     else:
-        level = choose.level()
-        fine = native.rans_decode(words, states.copy(), frequencies, bits, target, level)
+        model, level = (frequencies, bits), choose.level()
+        fine = native.rans_decode(words, states.copy(), *model, target, alone, level)
     if not fine:
         raise FormatError(
             f"words of rANS are damaged: no {target.size} symbols", offset=words.size

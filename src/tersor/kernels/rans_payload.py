@@ -16,6 +16,7 @@ Payload (numbers as in `kernels/tables.py`; nothing for no bytes)
       2 bits   bits of the frequencies, less 12
       3 bits   log2 of the number of lanes, at most 6
       size     number of words
+      size     symbols that the first lane codes alone; left out if it is the only one
     per plane
       table    levels 0 .. 18: bits of each weight; then, for each weight of b > 1 bits, the
                min(b - 1, 3) bits below its highest, of which the others are zero
@@ -59,9 +60,11 @@ _LEVELS = 18  # most bits of a weight
 _KEPT = 3  # bits of a weight below its highest
 _HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
 _SAMPLE, _SAMPLES = 2**13, 8  # bytes of a sample, and how many of them choose the form
-_PER_LANE = 1024  # bytes of words for which a lane, which costs about three bytes, is worth it
+_PER_LANES = (
+    24  # n lanes, which cost about a byte each, are worth it for 24 n^2 bytes of words
+)
 _SYMBOL_BITS = 5  # that a symbol takes in a table, about
-_WORTH = 1000  # the part of the size that more bits, which are slower, must save
+_WORTH = 400  # the part of the size that more bits, which are slower, must save
 
 Weights = NDArray[np.int64]
 
@@ -81,12 +84,19 @@ def encode(data: bytes, *, single: bool = False) -> bytes:
     return _encode(given, single=single)
 
 
-def decode(payload: bytes, count: int) -> bytearray:
+def decode(payload: bytes, count: int) -> bytes:
     """Exactly `count` bytes; errors as `decode_into`."""
+    native = choose.module()
+    if native is not None:
+        found: bytes | None = native.rans_bytes(
+            kernels.as_bytes(payload), count, choose.level()
+        )
+        if found is not None:
+            return found
     sized(payload, count)
     target = bytearray(count)
-    decode_into(payload, memoryview(target))
-    return target
+    _decode(payload, memoryview(target))
+    return bytes(target)
 
 
 def decode_into(payload: bytes, target: memoryview) -> None:
@@ -152,6 +162,7 @@ class _Plane:
     bits: int
     lanes: int
     size: int
+    alone: int = 0
 
 
 def _read_form(head: BitReader, count: int) -> tuple[int, bool]:
@@ -168,7 +179,10 @@ def _read_plane(head: BitReader, length: int) -> _Plane:
     bits, lanes = LEAST_BITS + head.get(2), 1 << head.get(3)
     if lanes > MOST_LANES:
         raise FormatError(f"{lanes} lanes", offset=0)
-    return _Plane(bits, lanes, 4 * lanes + 2 * head.get_size())
+    words, alone = head.get_size(), head.get_size() if lanes > 1 else 0
+    if alone > length:
+        raise FormatError(f"{alone} of {length} symbols in one lane", offset=0)
+    return _Plane(bits, lanes, 4 * lanes + 2 * words, alone)
 
 
 def _decode_plane(plane: _Plane, weights: Weights, body: Bytes, target: Bytes) -> None:
@@ -178,7 +192,7 @@ def _decode_plane(plane: _Plane, weights: Weights, body: Bytes, target: Bytes) -
         raise FormatError(f"state {states.min()} out of range", offset=0)
     words = body[4 * plane.lanes :]
     frequencies = to_frequencies(weights, plane.bits)
-    kernels.rans_decode(words, states, frequencies, plane.bits, target)
+    kernels.rans_decode(words, states, frequencies, plane.bits, target, plane.alone)
 
 
 def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]:
@@ -187,17 +201,20 @@ def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]
     weights = _weights(counts)
     bits, cost = _precision(counts, weights)
     lanes = 1
-    while 2 * lanes <= min(MOST_LANES, cost // 8 // _PER_LANE):
+    while lanes < MOST_LANES and _PER_LANES * (2 * lanes) ** 2 <= cost // 8:
         lanes *= 2
     table = _SYMBOL_BITS * int(np.count_nonzero(weights))
-    if table + cost + 32 * lanes >= 8 * plane.size:
+    if table + cost + 16 * lanes + 16 >= 8 * plane.size:
         head.put(0, 1)
         return None, plane.tobytes()
-    states, words = kernels.rans_encode(plane, to_frequencies(weights, bits), bits, lanes)
+    frequencies = to_frequencies(weights, bits)
+    states, words, alone = kernels.rans_encode(plane, frequencies, bits, lanes)
     head.put(1, 1)
     head.put(bits - LEAST_BITS, 2)
     head.put(lanes.bit_length() - 1, 3)
     head.put_size(words.size)
+    if lanes > 1:
+        head.put_size(alone)
     return weights, states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
 
 
@@ -264,7 +281,7 @@ def _weights(counts: Counts) -> Weights:
 def _precision(counts: Counts, weights: Weights) -> tuple[int, int]:
     """Bits of the frequencies, and bits that all symbols then take.
 
-    The least that costs no more than a thousandth above the best: short tables are fast.
+    The least that costs no more than a four hundredth above the best: short tables are fast.
     """
     given, costs = counts.astype(np.int64), []
     for bits in range(LEAST_BITS, MOST_BITS + 1):

@@ -98,7 +98,7 @@ def fill_gaps(gaps: Bytes, values: Bytes, target: Bytes) -> bool:
 
 def rans_encode(
     symbols: Bytes, frequencies: NDArray[np.uint32], bits: int, lanes: int
-) -> tuple[States, Words]:
+) -> tuple[States, Words, int]:
     """Interleaved range ANS. Symbol i belongs to lane i mod lanes, from last to first.
 
     Each lane has a state x, at first 2^16. A symbol of frequency f that starts at slot c:
@@ -106,11 +106,18 @@ def rans_encode(
     right by 16; then x becomes (x // f) * 2^bits + x mod f + c. Words stand in the order in
     which the decoder takes them: the last one written first.
 
+    The first state of a lane holds nothing, which would cost two bytes. So the last symbols
+    are coded by the first lane alone, until there is a word for each of the other lanes, or
+    no symbol is left; these words are not written, but added to the first states, in order.
+
     Args:
         symbols: Of shape (n,).
         frequencies: Of shape (256,), summing to 2^bits; 0 for symbols that do not occur.
         bits: 12 .. 15.
         lanes: A power of two up to 64.
+
+    Returns:
+        States, words, and how many symbols the first lane coded alone.
 
     Raises:
         InputError: A symbol has no frequency.
@@ -122,26 +129,45 @@ def rans_encode(
     start_of = np.cumsum(f_of) - f_of
     if not f_of[symbols].all():
         raise no_code()
-    states = np.full(lanes, LOWEST, np.uint64)
     words: list[NDArray[np.uint16]] = [np.zeros(0, np.uint16)]
-    for part in reversed(list(_rounds(symbols.size, lanes))):
-        now = symbols[part]
-        x, f = states[: now.size], f_of[now]
+
+    def put(now: Bytes, x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        f = f_of[now]
         large = x >= f << np.uint64(32 - bits)
         words.append((x[large] & 0xFFFF).astype(np.uint16))
         x = np.where(large, x >> np.uint64(16), x)
-        states[: now.size] = (x // f << np.uint64(bits)) + x % f + start_of[now]
-    return states.astype(np.uint32), np.concatenate(words[::-1])
+        after: NDArray[np.uint64] = (x // f << np.uint64(bits)) + x % f + start_of[now]
+        return after
+
+    states, rest = np.full(lanes, LOWEST, np.uint64), symbols.size
+    while rest > 0 and sum(map(len, words)) < lanes - 1:
+        rest -= 1
+        states[:1] = put(symbols[rest : rest + 1], states[:1])
+    held = np.concatenate(words[::-1])
+    states[1 : 1 + held.size] += held
+    words.clear()
+    for part in reversed(list(_rounds(rest, lanes))):
+        now = symbols[part]
+        states[: now.size] = put(now, states[: now.size])
+    written = np.concatenate([np.zeros(0, np.uint16), *words[::-1]])
+    return states.astype(np.uint32), written, symbols.size - rest
 
 
 def rans_decode(
-    words: Bytes, states: States, frequencies: NDArray[np.uint32], bits: int, target: Bytes
+    words: Bytes,
+    states: States,
+    frequencies: NDArray[np.uint32],
+    bits: int,
+    target: Bytes,
+    alone: int,
 ) -> bool:
     """The reverse of `rans_encode`; False if it gives no such states and words.
 
     The symbol is the one whose slots hold x mod 2^bits. Then x becomes
     f * (x // 2^bits) + x mod 2^bits - c, and takes a word below itself if it is under 2^16.
-    In the end all states are 2^16 again, and no word is left.
+    Behind the symbols of all lanes no word is left, and all lanes but the first hold a word
+    above 2^16. Behind those of the first lane all states are 2^16, and no word is left; or
+    only zeros, if it had all symbols. `alone` is at most the number of symbols; 0 of one lane.
     """
     given = words.view("<u2").astype(np.uint64)
     f_of = frequencies.astype(np.uint64)
@@ -149,22 +175,37 @@ def rans_decode(
     symbol_at = np.repeat(np.arange(256, dtype=np.uint8), frequencies)
     if f_of.max() == 1 << bits:  # one symbol takes no bits and leaves each state as it is
         target[:] = symbol_at[0]
-        return bool(given.size == 0 and (states == LOWEST).all())
-    x, at = states.astype(np.uint64), 0
-    for part in _rounds(target.size, len(states)):
-        now = x[: part.stop - part.start]
-        slot = now & np.uint64((1 << bits) - 1)
-        found = symbol_at[slot]
-        target[part] = found
-        now = f_of[found] * (now >> np.uint64(bits)) + slot - start_of[found]
-        small = now < LOWEST
-        taken = int(np.count_nonzero(small))
-        if taken > given.size - at:
-            return False
-        now[small] = now[small] << np.uint64(16) | given[at : at + taken]
-        x[: now.size] = now
-        at += taken
-    return bool(at == given.size and (x == LOWEST).all())
+        fits = alone == (target.size if len(states) > 1 else 0)
+        return bool(fits and given.size == 0 and (states == LOWEST).all())
+
+    def take(x: NDArray[np.uint64], given: NDArray[np.uint64], out: Bytes) -> int:
+        at = 0
+        for part in _rounds(out.size, len(x)):
+            now = x[: part.stop - part.start]
+            slot = now & np.uint64((1 << bits) - 1)
+            found = symbol_at[slot]
+            out[part] = found
+            now = f_of[found] * (now >> np.uint64(bits)) + slot - start_of[found]
+            small = now < LOWEST
+            taken = int(np.count_nonzero(small))
+            if taken > given.size - at:
+                return -1
+            now[small] = now[small] << np.uint64(16) | given[at : at + taken]
+            x[: now.size] = now
+            at += taken
+        return at
+
+    x, most = states.astype(np.uint64), target.size - alone
+    if x.size == 1 and alone:
+        return False
+    if take(x, given, target[:most]) != given.size or (x[1:] >> np.uint64(16) != 1).any():
+        return False
+    held = x[1:] - np.uint64(LOWEST)
+    at = take(x[:1], held, target[most:])
+    left = held[at:]
+    return bool(
+        at >= 0 and x[0] == LOWEST and (left.size == 0 or (most == 0 and not left.any()))
+    )
 
 
 def _rounds(count: int, lanes: int) -> Iterator[slice]:

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <numeric>
 #include <stdexcept>
 #include <string>
@@ -22,7 +23,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 6;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 7;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -84,20 +85,23 @@ void bind_rans(nb::module_& m) {
          Out<std::uint16_t> words) {
         check_model(frequencies, bits, states.size());
         require(words.size() == symbols.size(), "words");
-        return rans_encode(symbols.data(), symbols.size(), frequencies.data(), bits,
-                           static_cast<unsigned>(states.size()), states.data(), words.data());
+        const auto found = rans_encode(symbols.data(), symbols.size(), frequencies.data(), bits,
+                                       static_cast<unsigned>(states.size()), states.data(), words.data());
+        const std::ptrdiff_t start = found.missing ? -1 : static_cast<std::ptrdiff_t>(found.start);
+        return std::pair{start, found.alone};
       },
       Free());
   m.def(
       "rans_decode",
       [](Bytes words, Out<std::uint32_t> states, In<std::uint32_t> frequencies, unsigned bits,
-         Target out, int level) {
+         Target out, std::size_t alone, int level) {
         check_model(frequencies, bits, states.size());
         require(words.size() % 2 == 0, "words");
+        require(alone <= out.size(), "alone");
         require(supported(level), "level");
         return rans_decode(words.data(), words.size() / 2, states.data(),
                            static_cast<unsigned>(states.size()), frequencies.data(), bits,
-                           out.data(), out.size(), static_cast<Level>(level));
+                           out.data(), out.size(), alone, static_cast<Level>(level));
       },
       Free());
 }
@@ -112,6 +116,20 @@ void bind_payloads(nb::module_& m) {
       payload = rans_write(data.data(), data.size(), log2.data(), single);
     }
     return nb::bytes(payload.data(), payload.size());
+  });
+  // The bytes, or None; nothing is allocated before the payload says how many there are.
+  m.def("rans_bytes", [](Bytes payload, std::size_t count, int level) -> nb::object {
+    require(supported(level), "level");
+    if (!rans_counts(payload.data(), payload.size(), count)) return nb::none();
+    nb::object found = nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(count)));
+    if (!found.is_valid()) throw std::bad_alloc();
+    auto* to = reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(found.ptr()));
+    bool fine = false;
+    {
+      const nb::gil_scoped_release free;
+      fine = rans_read(payload.data(), payload.size(), to, count, static_cast<Level>(level));
+    }
+    return fine ? found : nb::none();
   });
   m.def(
       "rans_read",

@@ -12,6 +12,18 @@
 
 namespace tersor {
 
+// At least 57 bits from that one on; zeros behind the end.
+inline std::uint64_t peek_bits(const std::uint8_t* data, std::size_t n, std::size_t at) {
+  std::uint64_t word = 0;
+  const std::size_t first = at / 8;
+  if (first + 8 <= n) {
+    std::memcpy(&word, data + first, 8);
+  } else if (first < n) {
+    std::memcpy(&word, data + first, n - first);
+  }
+  return word >> at % 8;
+}
+
 class BitReader {
  public:
   BitReader(const std::uint8_t* data, std::size_t n) : data_(data), n_(n) {}
@@ -58,12 +70,7 @@ class BitReader {
   void refuse() { fine_ = false; }
 
  private:
-  std::uint64_t peek() const {
-    std::uint64_t word = 0;
-    const std::size_t first = at_ / 8;
-    if (first < n_) std::memcpy(&word, data_ + first, std::min<std::size_t>(8, n_ - first));
-    return word >> at_ % 8;
-  }
+  std::uint64_t peek() const { return peek_bits(data_, n_, at_); }
 
   const std::uint8_t* data_;
   std::size_t n_, at_ = 0;

@@ -46,15 +46,19 @@ bool fill_gaps(const std::uint8_t* gaps, std::size_t n_gaps, const std::uint8_t*
 constexpr unsigned least_bits = 12, most_bits = 15, most_lanes = 64;
 constexpr std::uint32_t lowest_state = 1u << 16;
 
-// Writes words backwards from words[n] and returns where they start; -1 if a symbol has frequency 0.
-std::ptrdiff_t rans_encode(const std::uint8_t* symbols, std::size_t n,
-                           const std::uint32_t* frequencies, unsigned bits, unsigned lanes,
-                           std::uint32_t* states, std::uint16_t* words);
+// Words stand backwards from words[n], from `start` on; the last `alone` symbols are the first lane's.
+struct RansOutput {
+  bool missing;  // a symbol has frequency 0
+  std::size_t start, alone;
+};
+RansOutput rans_encode(const std::uint8_t* symbols, std::size_t n, const std::uint32_t* frequencies,
+                       unsigned bits, unsigned lanes, std::uint32_t* states, std::uint16_t* words);
 
 // One entry for each of the 2^bits slots. Up to 12 bits everything is in one word:
 // symbol | slot - start << 8 | frequency - 1 << 20. Above: slot - start | frequency - 1 << 16.
 struct RansTable {
-  std::uint32_t entries[1u << most_bits];
+  static constexpr unsigned ahead = 16;  // entries that are written, though not used, behind the last
+  std::uint32_t entries[(1u << most_bits) + ahead];
   std::uint8_t symbols[(1u << most_bits) + 4];  // above 12 bits; may be read 4 bytes at a time
   unsigned bits;
 };
@@ -70,15 +74,18 @@ using RansRounds = std::size_t (*)(const RansTable&, RansInput&, std::uint32_t* 
 RansRounds rans_rounds_avx2(unsigned lanes, bool wide);    // null if there is none
 RansRounds rans_rounds_avx512(unsigned lanes, bool wide);  // null if there is none
 
-// False if words and states are not what the encoder writes for some n symbols.
-bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states,
-                 unsigned lanes, const std::uint32_t* frequencies, unsigned bits,
-                 std::uint8_t* out, std::size_t n, Level level);
+// False if words and states are not what the encoder writes for some n symbols, the last n_alone <= n of
+// them the first lane's.
+bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states, unsigned lanes,
+                 const std::uint32_t* frequencies, unsigned bits, std::uint8_t* out, std::size_t n,
+                 std::size_t n_alone, Level level);
 
 // rans_payload.cpp: count >= 1 bytes as the codec rans stores them; log2 of 0 .. 2^16 in units of 2^-16;
 // elements are single bytes, or of any width.
 std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t count,
                                      const std::int64_t* log2, bool single);
+// Whether the payload says that it is of so many bytes.
+bool rans_counts(const std::uint8_t* payload, std::size_t n, std::size_t count);
 // False if the payload is not well formed, or not of that many bytes.
 bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,
                Level level);

@@ -2,19 +2,12 @@
 
 #include <algorithm>
 
-#include "kernels.hpp"
+#include "bit_stream.hpp"
 
 namespace tersor {
 namespace {
 
 constexpr std::size_t symbols = 256;
-
-// At least 57 bits from that one on; zeros behind the end.
-std::uint64_t peek(const std::uint8_t* data, std::size_t n, std::size_t bit) {
-  std::uint64_t word = 0;
-  for (std::size_t i = 0; i < 8 && bit / 8 + i < n; ++i) word |= std::uint64_t{data[bit / 8 + i]} << (8 * i);
-  return word >> bit % 8;
-}
 
 }  // namespace
 
@@ -24,7 +17,7 @@ std::ptrdiff_t read_levels(const std::uint8_t* data, std::size_t n, std::size_t 
   std::size_t found = 0;
   int last = 0;
   while (found < symbols) {
-    std::uint64_t ahead = peek(data, n, at);
+    std::uint64_t ahead = peek_bits(data, n, at);
     const int rest = std::countr_zero(ahead);
     if (rest >= 16) return -1;
     ahead >>= rest + 1;

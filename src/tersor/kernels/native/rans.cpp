@@ -4,6 +4,7 @@
 // Source: Duda, "Asymmetric numeral systems", arXiv:1311.2540; interleaving: Giesen,
 // "Interleaved entropy coders", arXiv:1402.3392.
 
+#include <algorithm>
 #include <cstring>
 
 #include "kernels.hpp"
@@ -38,72 +39,120 @@ inline std::uint32_t high(std::uint64_t a, std::uint64_t b) {
   return static_cast<std::uint32_t>(static_cast<Wide>(a) * b >> 64);
 }
 
-inline std::uint16_t word(const RansInput& in) {
+// Words from the last to the first; the place before them may be written.
+struct Writer {
+  const Step* steps;
+  std::uint16_t* at;
+  bool missing = false;
+
+  // The state after a symbol, from that before.
+  std::uint32_t put(std::uint8_t symbol, std::uint32_t x) {
+    const Step& step = steps[symbol];
+    missing |= step.inverse == 0;
+    at[-1] = static_cast<std::uint16_t>(x);  // counts only if x is too large
+    const bool large = x > step.limit;
+    at -= large;
+    x ^= (x ^ x >> 16) & (0u - large);
+    return x + step.bias + high(x, step.inverse) * step.rest;
+  }
+};
+
+inline std::uint16_t word(const std::uint8_t* at) {
   std::uint16_t value;
-  std::memcpy(&value, in.words + 2 * in.at, 2);
+  std::memcpy(&value, at, 2);
   return value;
 }
 
+// Sixteen entries at a time: those behind a symbol are written again by the next one.
 void fill(const std::uint32_t* frequencies, unsigned bits, RansTable& table) {
+  const bool wide = bits != least_bits;
   table.bits = bits;
   std::uint32_t slot = 0;
-  for (unsigned s = 0; s < 256; ++s) {
+  for (std::uint32_t s = 0; s < 256; ++s) {
     const std::uint32_t f = frequencies[s];
-    for (std::uint32_t i = 0; i < f; ++i, ++slot) {
-      table.entries[slot] =
-          bits == least_bits ? s | i << 8 | (f - 1) << 20 : i | (f - 1) << 16;
-      table.symbols[slot] = static_cast<std::uint8_t>(s);
+    if (f == 0) continue;
+    const std::uint32_t first = wide ? (f - 1) << 16 : s | (f - 1) << 20, step = wide ? 1 : 1u << 8;
+    for (std::uint32_t i = 0; i < f; i += RansTable::ahead) {
+      std::uint32_t* to = table.entries + slot + i;
+      for (std::uint32_t j = 0; j < RansTable::ahead; ++j) to[j] = first + (i + j) * step;
     }
+    if (wide) std::memset(table.symbols + slot, static_cast<int>(s), f);
+    slot += f;
   }
+}
+
+struct Found {
+  std::uint32_t state;
+  std::uint8_t symbol;
+};
+
+template <bool wide>
+inline Found look(const RansTable& table, std::uint32_t x) {
+  const unsigned bits = wide ? table.bits : least_bits;
+  const std::uint32_t slot = x & ((1u << bits) - 1), entry = table.entries[slot], upper = x >> bits;
+  if constexpr (wide) return {(entry >> 16) * upper + upper + (entry & 0xffff), table.symbols[slot]};
+  return {(entry >> 20) * upper + upper + (entry >> 8 & 0xfff), static_cast<std::uint8_t>(entry)};
+}
+
+// All ones below 2^16.
+inline std::uint32_t is_low(std::uint32_t x) {
+  return static_cast<std::uint32_t>((static_cast<std::int64_t>(x) - lowest_state) >> 63);
 }
 
 // One round of symbols of all lanes, as long as words cannot run out.
-std::size_t rounds(const RansTable& table, RansInput& in, std::uint32_t* states, unsigned lanes,
-                   std::uint8_t* out, std::size_t n) {
-  const unsigned bits = table.bits, narrow = bits == least_bits;
-  const std::uint32_t mask = (1u << bits) - 1, below = narrow ? 8 : 0, above = narrow ? 20 : 16;
-  const std::uint32_t low = narrow ? 0xfff : 0xffff;
-  std::uint32_t now[most_lanes];
-  std::memcpy(now, states, lanes * sizeof *now);
-  RansInput at = in;
+template <unsigned lanes, bool wide>
+std::size_t rounds(const RansTable& table, RansInput& in, std::uint32_t* states, std::uint8_t* out,
+                   std::size_t n) {
+  std::uint32_t now[lanes];
+  std::memcpy(now, states, sizeof now);
+  const std::uint8_t *words = in.words + 2 * in.at, *end = in.words + 2 * in.count;
   std::size_t done = 0;
-  for (; n - done >= lanes && at.at + lanes <= at.count; done += lanes) {
+  for (; n - done >= lanes && end - words >= std::ptrdiff_t{2 * lanes}; done += lanes) {
+#pragma GCC unroll 8
     for (unsigned lane = 0; lane < lanes; ++lane) {
-      std::uint32_t x = now[lane];
-      const std::uint32_t slot = x & mask, entry = table.entries[slot];
-      out[done + lane] = table.symbols[slot];
-      const std::uint32_t upper = x >> bits;
-      x = (entry >> above) * upper + upper + (entry >> below & low);
-      const unsigned taken = x < lowest_state;
-      x = x << (16 * taken) | (word(at) & (0u - taken));
-      at.at += taken;
-      now[lane] = x;
+      const auto [x, symbol] = look<wide>(table, now[lane]);
+      out[done + lane] = symbol;
+      const std::uint32_t low = is_low(x);
+      now[lane] = x ^ ((x ^ (x << 16 | word(words))) & low);
+      words += 2 & low;
     }
   }
-  in = at;
-  std::memcpy(states, now, lanes * sizeof *now);
+  in.at = static_cast<std::size_t>(words - in.words) / 2;
+  std::memcpy(states, now, sizeof now);
   return done;
 }
 
+template <bool wide>
+RansRounds rounds_of(unsigned lanes) {
+  constexpr RansRounds by_log2[] = {rounds<1, wide>,  rounds<2, wide>,  rounds<4, wide>, rounds<8, wide>,
+                                    rounds<16, wide>, rounds<32, wide>, rounds<64, wide>};
+  return by_log2[std::countr_zero(lanes)];
+}
+
 // One symbol after the other, whatever is left. False if words end too early.
+template <bool wide>
 bool one_by_one(const RansTable& table, RansInput& in, std::uint32_t* states, unsigned lanes,
                 std::uint8_t* out, std::size_t n) {
-  const std::uint32_t mask = (1u << table.bits) - 1;
-  const bool narrow = table.bits == least_bits;
   for (std::size_t i = 0; i < n; ++i) {
-    std::uint32_t& x = states[i & (lanes - 1)];
-    const std::uint32_t slot = x & mask, entry = table.entries[slot];
-    const std::uint32_t offset = narrow ? entry >> 8 & 0xfff : entry & 0xffff;
-    const std::uint32_t f = (narrow ? entry >> 20 : entry >> 16) + 1;
-    out[i] = table.symbols[slot];
-    x = f * (x >> table.bits) + offset;
-    if (x < lowest_state) {
-      if (in.at == in.count) return false;
-      x = x << 16 | word(in);
-      ++in.at;
+    std::uint32_t& state = states[i & (lanes - 1)];
+    const auto [x, symbol] = look<wide>(table, state);
+    out[i] = symbol;
+    const std::uint32_t low = is_low(x);
+    if (in.at == in.count) {
+      if (low != 0) return false;
+      state = x;
+    } else {
+      state = x ^ ((x ^ (x << 16 | word(in.words + 2 * in.at))) & low);
+      in.at += 1 & low;
     }
   }
   return true;
+}
+
+bool one_by_one(const RansTable& table, RansInput& in, std::uint32_t* states, unsigned lanes,
+                std::uint8_t* out, std::size_t n) {
+  const auto run = table.bits == least_bits ? one_by_one<false> : one_by_one<true>;
+  return run(table, in, states, lanes, out, n);
 }
 
 bool is_constant(const std::uint32_t* frequencies, unsigned bits, std::uint8_t& symbol) {
@@ -115,70 +164,92 @@ bool is_constant(const std::uint32_t* frequencies, unsigned bits, std::uint8_t& 
   return false;
 }
 
+// What all lanes have together. False if words end too early.
+bool together(const RansTable& table, RansInput& in, std::uint32_t* states, unsigned lanes,
+              std::uint8_t* out, std::size_t n, Level level) {
+  const bool wide = table.bits != least_bits;
+  RansRounds run = nullptr;
+#ifdef TERSOR_X86
+  if (level == Level::avx512) run = rans_rounds_avx512(lanes, wide);
+  if (level == Level::avx2) run = rans_rounds_avx2(lanes, wide);
+#else
+  static_cast<void>(level);
+#endif
+  if (run == nullptr) run = wide ? rounds_of<true>(lanes) : rounds_of<false>(lanes);
+  std::size_t done = run(table, in, states, out, n);
+  // The last words, with zeros behind them to read on without harm.
+  std::uint8_t tail[2 * 2 * most_lanes] = {};
+  const std::size_t left = in.count - in.at;
+  if (left <= most_lanes) {
+    std::memcpy(tail, in.words + 2 * in.at, 2 * left);
+    RansInput rest{tail, left + lanes, 0};
+    done += run(table, rest, states, out + done, n - done);
+    if (rest.at > left) return false;
+    in.at += rest.at;
+  }
+  return one_by_one(table, in, states, lanes, out + done, n - done);
+}
+
+// The last symbols: the first lane's, and their words are what the others have left.
+bool alone(const RansTable& table, std::uint32_t* states, unsigned lanes, std::uint8_t* out, std::size_t n,
+           bool all) {
+  std::uint8_t words[2 * most_lanes];
+  for (unsigned lane = 1; lane < lanes; ++lane) {
+    if (states[lane] >> 16 != 1) return false;
+    std::memcpy(words + 2 * (lane - 1), states + lane, 2);
+    states[lane] = lowest_state;
+  }
+  RansInput in{words, lanes - 1, 0};
+  if (!one_by_one(table, in, states, 1, out, n)) return false;
+  const auto is_zero = [](std::uint8_t byte) { return byte == 0; };
+  return in.at == in.count || (all && std::all_of(words + 2 * in.at, words + 2 * in.count, is_zero));
+}
+
 }  // namespace
 
-std::ptrdiff_t rans_encode(const std::uint8_t* symbols, std::size_t n,
-                           const std::uint32_t* frequencies, unsigned bits, unsigned lanes,
-                           std::uint32_t* states, std::uint16_t* words) {
+RansOutput rans_encode(const std::uint8_t* symbols, std::size_t n, const std::uint32_t* frequencies,
+                       unsigned bits, unsigned lanes, std::uint32_t* states, std::uint16_t* words) {
   alignas(64) Step steps[256] = {};
   prepare(frequencies, bits, steps);
   std::uint32_t now[most_lanes];
-  for (unsigned lane = 0; lane < lanes; ++lane) now[lane] = lowest_state;
-  std::size_t at = n;
-  bool missing = false;
-  for (std::size_t i = n; i-- > 0;) {
-    const Step& step = steps[symbols[i]];
-    std::uint32_t& x = now[i & (lanes - 1)];
-    missing |= step.inverse == 0;
-    words[at - 1] = static_cast<std::uint16_t>(x);  // counts only if x is too large
-    const unsigned out = x > step.limit;
-    at -= out;
-    const std::uint32_t y = x >> (16 * out);
-    x = y + step.bias + high(y, step.inverse) * step.rest;
+  std::fill_n(now, lanes, lowest_state);
+  Writer out{steps, words + n};
+  std::size_t rest = n;
+  while (rest > 0 && words + n - out.at < static_cast<std::ptrdiff_t>(lanes) - 1) {
+    now[0] = out.put(symbols[--rest], now[0]);
+  }
+  for (unsigned lane = 1; out.at < words + n; ++lane) now[lane] |= *out.at++;
+  std::size_t i = rest;
+  while (i % lanes != 0) {
+    --i;
+    now[i & (lanes - 1)] = out.put(symbols[i], now[i & (lanes - 1)]);
+  }
+  while (i > 0) {
+    i -= lanes;
+    for (unsigned lane = lanes; lane-- > 0;) now[lane] = out.put(symbols[i + lane], now[lane]);
   }
   std::memcpy(states, now, lanes * sizeof *now);
-  return missing ? -1 : static_cast<std::ptrdiff_t>(at);
+  return {out.missing, static_cast<std::size_t>(out.at - words), n - rest};
 }
 
-bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states,
-                 unsigned lanes, const std::uint32_t* frequencies, unsigned bits,
-                 std::uint8_t* out, std::size_t n, Level level) {
+bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* states, unsigned lanes,
+                 const std::uint32_t* frequencies, unsigned bits, std::uint8_t* out, std::size_t n,
+                 std::size_t n_alone, Level level) {
   RansInput in{words, n_words, 0};
+  if (lanes == 1 && n_alone > 0) return false;
   std::uint8_t only = 0;
   if (is_constant(frequencies, bits, only)) {
     std::memset(out, only, n);
+    if (lanes > 1 && n_alone != n) return false;
   } else {
     alignas(64) RansTable table;
     fill(frequencies, bits, table);
-    RansRounds fast = nullptr;
-#ifdef TERSOR_X86
-    if (level == Level::avx512) fast = rans_rounds_avx512(lanes, bits != least_bits);
-    if (level == Level::avx2) fast = rans_rounds_avx2(lanes, bits != least_bits);
-#else
-    static_cast<void>(level);
-#endif
-    std::size_t done = 0;
-    if (fast == nullptr) {
-      done = rounds(table, in, states, lanes, out, n);
-    } else {
-      done = fast(table, in, states, out, n);
-      // The last words, with zeros behind them to read on without harm.
-      std::uint8_t tail[2 * 2 * most_lanes] = {};
-      const std::size_t left = in.count - in.at;
-      if (left <= most_lanes) {
-        std::memcpy(tail, in.words + 2 * in.at, 2 * left);
-        RansInput rest{tail, left + lanes, 0};
-        done += fast(table, rest, states, out + done, n - done);
-        if (rest.at > left) return false;
-        in.at += rest.at;
-      }
-    }
-    if (!one_by_one(table, in, states, lanes, out + done, n - done)) return false;
+    const std::size_t most = n - n_alone;
+    if (!together(table, in, states, lanes, out, most, level)) return false;
+    if (!alone(table, states, lanes, out + most, n_alone, most == 0)) return false;
   }
-  for (unsigned lane = 0; lane < lanes; ++lane) {
-    if (states[lane] != lowest_state) return false;
-  }
-  return in.at == in.count;
+  const auto is_lowest = [](std::uint32_t state) { return state == lowest_state; };
+  return in.at == in.count && std::all_of(states, states + lanes, is_lowest);
 }
 
 }  // namespace tersor

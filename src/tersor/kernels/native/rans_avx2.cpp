@@ -8,64 +8,70 @@
 namespace tersor {
 namespace {
 
+// Lanes whose entries are looked up, then used, as in rans_avx512.cpp.
 template <bool wide>
-inline __m256i step(const RansTable& table, __m256i& x, RansInput& in) {
-  const __m256i mask = _mm256_set1_epi32((1 << table.bits) - 1);
-  const __m256i slot = _mm256_and_si256(x, mask);
-  const auto* entries = reinterpret_cast<const int*>(table.entries);
-  const __m256i entry = _mm256_i32gather_epi32(entries, slot, 4);
-  __m256i symbol, offset, f;
-  if constexpr (wide) {
-    symbol = _mm256_i32gather_epi32(reinterpret_cast<const int*>(table.symbols), slot, 1);
-    offset = _mm256_and_si256(entry, _mm256_set1_epi32(0xffff));
-    f = _mm256_srli_epi32(entry, 16);
-  } else {
-    symbol = entry;
-    offset = _mm256_and_si256(_mm256_srli_epi32(entry, 8), _mm256_set1_epi32(0xfff));
-    f = _mm256_srli_epi32(entry, 20);
-  }
-  const __m256i upper = _mm256_srl_epi32(x, _mm_cvtsi32_si128(static_cast<int>(table.bits)));
-  x = _mm256_add_epi32(_mm256_mullo_epi32(f, upper), _mm256_add_epi32(upper, offset));
+struct Group {
+  __m256i x[4], entry[4], symbol[4];
 
-  const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(x, 16), _mm256_setzero_si256());
-  const auto taken = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
-  const auto* from = reinterpret_cast<const __m128i*>(in.words + 2 * in.at);
-  const __m256i words = _mm256_cvtepu16_epi32(_mm_loadu_si128(from));
-  const auto* which = reinterpret_cast<const __m256i*>(word_order[taken].data());
-  const __m256i spread = _mm256_permutevar8x32_epi32(words, _mm256_loadu_si256(which));
-  const __m256i filled = _mm256_or_si256(_mm256_slli_epi32(x, 16), spread);
-  x = _mm256_blendv_epi8(x, filled, low);
-  in.at += static_cast<std::size_t>(_mm_popcnt_u32(taken));
-  return _mm256_and_si256(symbol, _mm256_set1_epi32(0xff));
-}
+  void look(const RansTable& table) {
+    const __m256i mask = _mm256_set1_epi32((1 << table.bits) - 1);
+    const auto *entries = reinterpret_cast<const int*>(table.entries), *symbols = reinterpret_cast<const int*>(table.symbols);
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < 4; ++v) {
+      const __m256i slot = _mm256_and_si256(x[v], mask);
+      entry[v] = _mm256_i32gather_epi32(entries, slot, 4);
+      symbol[v] = wide ? _mm256_i32gather_epi32(symbols, slot, 1) : entry[v];
+    }
+  }
+
+  void advance(const RansTable& table, const std::uint8_t*& words, std::uint8_t* out) {
+    const __m256i byte = _mm256_set1_epi32(0xff), unmix = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    const auto pair = [&](unsigned v) {
+      return _mm256_packus_epi32(_mm256_and_si256(symbol[v], byte), _mm256_and_si256(symbol[v + 1], byte));
+    };
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(pair(0), pair(2)), unmix);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), bytes);
+#pragma GCC unroll 4
+    for (unsigned v = 0; v < 4; ++v) {
+      const __m256i offset = wide ? entry[v] : _mm256_srli_epi32(entry[v], 8);
+      const __m256i f = _mm256_srli_epi32(entry[v], wide ? 16 : 20);
+      const __m256i upper = _mm256_srl_epi32(x[v], _mm_cvtsi32_si128(static_cast<int>(table.bits)));
+      const __m256i rest =
+          _mm256_add_epi32(upper, _mm256_and_si256(offset, _mm256_set1_epi32(wide ? 0xffff : 0xfff)));
+      const __m256i now = _mm256_add_epi32(_mm256_mullo_epi32(f, upper), rest);
+
+      const __m256i low = _mm256_cmpeq_epi32(_mm256_srli_epi32(now, 16), _mm256_setzero_si256());
+      const auto taken = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(low)));
+      const __m128i next = _mm_loadu_si128(reinterpret_cast<const __m128i*>(words));
+      const auto* which = reinterpret_cast<const __m256i*>(word_order[taken].data());
+      const __m256i spread = _mm256_permutevar8x32_epi32(_mm256_cvtepu16_epi32(next), _mm256_loadu_si256(which));
+      const __m256i filled = _mm256_or_si256(_mm256_slli_epi32(now, 16), spread);
+      x[v] = _mm256_blendv_epi8(now, filled, low);
+      words += 2 * _mm_popcnt_u32(taken);
+    }
+  }
+};
 
 template <unsigned lanes, bool wide>
 std::size_t rounds(const RansTable& table, RansInput& in, std::uint32_t* states,
                    std::uint8_t* out, std::size_t n) {
-  constexpr unsigned vectors = lanes / 8;
-  __m256i x[vectors];
-  for (unsigned v = 0; v < vectors; ++v) {
-    x[v] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(states + 8 * v));
+  constexpr unsigned groups = lanes / 32;
+  Group<wide> group[groups];
+  for (unsigned v = 0; v < lanes / 8; ++v) {
+    group[v / 4].x[v % 4] = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(states + 8 * v));
   }
-  RansInput at = in;
-  const __m256i unmix = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  const std::uint8_t *words = in.words + 2 * in.at, *end = in.words + 2 * in.count;
   std::size_t done = 0;
-  for (; n - done >= lanes && at.at + lanes <= at.count; done += lanes) {
+  for (; n - done >= lanes && end - words >= std::ptrdiff_t{2 * lanes}; done += lanes) {
 #pragma GCC unroll 2
-    for (unsigned v = 0; v < vectors; v += 4) {
-      const __m256i a = step<wide>(table, x[v], at);
-      const __m256i b = step<wide>(table, x[v + 1], at);
-      const __m256i c = step<wide>(table, x[v + 2], at);
-      const __m256i d = step<wide>(table, x[v + 3], at);
-      const __m256i low = _mm256_packus_epi32(a, b), high = _mm256_packus_epi32(c, d);
-      const __m256i bytes = _mm256_packus_epi16(low, high);
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + done + 8 * v),
-                          _mm256_permutevar8x32_epi32(bytes, unmix));
+    for (unsigned g = 0; g < groups; ++g) {
+      group[g].look(table);
+      group[g].advance(table, words, out + done + 32 * g);
     }
   }
-  in = at;
-  for (unsigned v = 0; v < vectors; ++v) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(states + 8 * v), x[v]);
+  in.at = static_cast<std::size_t>(words - in.words) / 2;
+  for (unsigned v = 0; v < lanes / 8; ++v) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(states + 8 * v), group[v / 4].x[v % 4]);
   }
   return done;
 }

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t symbols = 256;
 constexpr std::size_t sample_bytes = 1u << 13, samples = 8;
 constexpr unsigned kept_bits = 3, most_level = 18, fraction = 16, symbol_bits = 5;
-constexpr std::uint64_t heaviest = 15u << 14, per_lane = 1024, worth = 1000;
+constexpr std::uint64_t heaviest = 15u << 14, per_lanes = 24, worth = 400;
 
 struct Form {
   unsigned width;
@@ -46,7 +46,7 @@ void get_weights(BitReader& head, Weights& weights) {
 
 struct Plane {
   unsigned bits = 0, lanes = 0;  // no lanes: as it is
-  std::size_t size = 0;
+  std::size_t size = 0, alone = 0;
   Weights weights;
 };
 
@@ -56,8 +56,9 @@ bool read_plane(BitReader& head, std::size_t length, std::size_t n, Plane& plane
   if (head.get(1) == 0) return head.fine();
   plane.bits = least_bits + static_cast<unsigned>(head.get(2));
   plane.lanes = 1u << head.get(3);
-  const std::uint64_t words = head.get_size();
-  if (!head.fine() || plane.lanes > most_lanes || words > n) return false;
+  const std::uint64_t words = head.get_size(), alone = plane.lanes > 1 ? head.get_size() : 0;
+  if (!head.fine() || plane.lanes > most_lanes || words > n || alone > length) return false;
+  plane.alone = static_cast<std::size_t>(alone);
   plane.size = 4 * std::size_t{plane.lanes} + 2 * static_cast<std::size_t>(words);
   return true;
 }
@@ -75,8 +76,8 @@ bool decode_plane(const Plane& plane, const std::uint8_t* body, std::uint8_t* ou
   Frequencies frequencies;
   to_frequencies(plane.weights, plane.bits, frequencies);
   const std::size_t words = (plane.size - 4 * plane.lanes) / 2;
-  return rans_decode(body + 4 * plane.lanes, words, states, plane.lanes, frequencies, plane.bits,
-                     out, length, level);
+  return rans_decode(body + 4 * plane.lanes, words, states, plane.lanes, frequencies, plane.bits, out, length,
+                     plane.alone, level);
 }
 
 // ---- Writing
@@ -200,9 +201,9 @@ bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* 
   to_weights(counts, weights);
   const auto [bits, cost] = choose_precision(counts, weights, log2);
   unsigned lanes = 1;
-  while (2 * lanes <= std::min<std::uint64_t>(most_lanes, cost / 8 / per_lane)) lanes *= 2;
+  while (lanes < most_lanes && per_lanes * 4 * lanes * lanes <= cost / 8) lanes *= 2;
   const auto occurring = symbols - static_cast<std::size_t>(std::count(weights, weights + symbols, 0u));
-  if (symbol_bits * occurring + cost + 32 * lanes >= 8 * n) {
+  if (symbol_bits * occurring + cost + 16 * lanes + 16 >= 8 * n) {
     head.put(0, 1);
     append(body, plane, n);
     return false;
@@ -211,12 +212,12 @@ bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* 
   to_frequencies(weights, bits, frequencies);
   std::uint32_t states[most_lanes];
   const auto words = std::make_unique_for_overwrite<std::uint16_t[]>(n);
-  const auto start = static_cast<std::size_t>(
-      rans_encode(plane, n, frequencies, bits, lanes, states, words.get()));
+  const auto [missing, start, alone] = rans_encode(plane, n, frequencies, bits, lanes, states, words.get());
   head.put(1, 1);
   head.put(bits - least_bits, 2);
   head.put(static_cast<unsigned>(std::bit_width(lanes)) - 1, 3);
   head.put_size(n - start);
+  if (lanes > 1) head.put_size(alone);
   append(body, states, 4 * lanes);
   append(body, words.get() + start, 2 * (n - start));
   return true;
@@ -225,22 +226,30 @@ bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* 
 }  // namespace
 
 void to_frequencies(const std::uint32_t* weights, unsigned bits, std::uint32_t* frequencies) {
-  const std::uint64_t total = std::uint64_t{1} << bits;
+  const std::uint32_t total = 1u << bits;
   const auto whole = std::accumulate(weights, weights + symbols, std::uint64_t{0});
-  std::uint64_t rare = 0, others = 0, so_far = 0, before = 0;
+  std::uint32_t rare = 0, others = 0, so_far = 0, before = 0;  // weights sum up to 2^26 at most
   const auto is_rare = [&](std::uint64_t w) { return w != 0 && w * total < 2 * whole; };
   for (std::size_t s = 0; s < symbols; ++s) {
-    const std::uint32_t w = weights[s];
-    rare += is_rare(w);
-    others += is_rare(w) ? 0 : w;
+    const bool one = is_rare(weights[s]);
+    rare += one;
+    others += one ? 0 : weights[s];
   }
+  // A double holds the product, and is exact enough: a quotient that is no whole number is 2^-26 below the
+  // next one at least, and its rounding is 2^-38 at most; and it is quick.
+  const double share = total - rare, all = others;
   for (std::size_t s = 0; s < symbols; ++s) {
     const bool one = is_rare(weights[s]);
     so_far += one ? 0 : weights[s];
-    const std::uint64_t upper = so_far * (total - rare) / others;
-    frequencies[s] = static_cast<std::uint32_t>(upper - before) + one;
+    const auto upper = static_cast<std::uint32_t>(so_far * share / all);
+    frequencies[s] = upper - before + one;
     before = upper;
   }
+}
+
+bool rans_counts(const std::uint8_t* payload, std::size_t n, std::size_t count) {
+  BitReader head(payload, n);
+  return head.get_size() == count && head.fine() && count > 0;
 }
 
 bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,

@@ -58,6 +58,8 @@ def test_progress_ends_at_the_end(trained):
 
 @pytest.mark.usefixtures("trained")
 def test_the_seed_alone_decides_the_weights(monkeypatch):
+    few = [part.take(0, 64) for part in demo.digits()]
+    monkeypatch.setattr(demo, "digits", lambda: few)
     monkeypatch.setattr(demo, "_EPOCHS", 1)
     first, again, other = (demo.train(seed)[0].head.weight for seed in (1, 1, 2))
     assert torch.equal(first, again)
@@ -73,7 +75,12 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(monkeypatch
 
 
 @pytest.mark.slow
-def test_the_whole_way_ends_in_files_that_run(trained, tmp_path):
+def test_the_whole_way_ends_in_files_that_run(trained, tmp_path, monkeypatch):
+    def train(on_progress):
+        on_progress("train", 1.0)
+        return trained[:-1]
+
+    monkeypatch.setattr(demo, "train", train)
     told = set()
     result = demo.run(tmp_path / "demo", on_progress=lambda phase, _: told.add(phase))
     assert "train" in told
@@ -81,6 +88,8 @@ def test_the_whole_way_ends_in_files_that_run(trained, tmp_path):
     report = json.loads((tmp_path / "demo" / "report.json").read_text())
     assert report["compression"] == result.report["compression"] > 3
     assert report["data"]["test"] == 360
+    for side in ("original", "compressed"):  # two processes tell it, with Python and numpy
+        assert 20e6 < report[side]["peak_memory_bytes"] < 2e9
     session = tersor.open(tmp_path / "demo" / "model.tsr")
     test = trained[3]
     (outputs,) = session.run({"image": test.inputs["image"]}).values()

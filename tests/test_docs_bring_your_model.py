@@ -13,6 +13,8 @@ TEXT = (Path(__file__).parents[1] / "docs" / "bring-your-model.md").read_text()
 BLOCKS = re.findall(r"```(\w+)(?: file=(\S+))?\n(.*?)```", TEXT, re.DOTALL)
 NEEDED = {"transformers", "tokenizers"}
 
+pytestmark = pytest.mark.usefixtures("made_up_memory")
+
 
 def run(kind, file, code, names):
     """Write the block to its file, or run it."""

@@ -9,6 +9,8 @@ from benchmarks import records
 TEXT = (Path(__file__).parents[1] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
 
+pytestmark = pytest.mark.usefixtures("made_up_memory")
+
 
 def test_there_is_code():
     assert BLOCKS

@@ -16,6 +16,7 @@ from tersor.plan.recipe import Candidate, Step
 from tersor.plan.recipe_file import load_recipe, parse_recipe
 from tersor.verify import Reference
 
+pytestmark = pytest.mark.usefixtures("made_up_memory")
 SAMPLES = task(1000)
 PARTS = split(SAMPLES, train=True)
 STEP = Step("quantize.rate_distortion")

@@ -3,12 +3,14 @@
 import shlex
 
 import numpy as np
+import pytest
 
 from tersor.cli.compressing import FILES
 from tersor.export.onnx import to_onnx
 from tersor.testing.networks import convolutional, samples_for
 
 
+@pytest.mark.usefixtures("made_up_memory")
 def test_a_model_is_compressed_run_and_made_again_from_its_recipe(tersor, folder):
     network = convolutional()
     samples = samples_for(network, 40)

@@ -14,6 +14,7 @@ transformers = pytest.importorskip(
 )
 import torch  # noqa: E402
 
+pytestmark = pytest.mark.usefixtures("made_up_memory")
 SMALL = {
     "vocab_size": 50,
     "hidden_size": 16,

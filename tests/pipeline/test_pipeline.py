@@ -30,6 +30,8 @@ from tersor.report.document import validate
 from tersor.runtime import open as open_model
 from tersor.testing import networks
 
+pytestmark = pytest.mark.usefixtures("made_up_memory")
+
 FILES = {"model.tsr", "model.onnx", "report.json", "report.html", "recipe.toml"}
 QUICK = Options(seconds=0.5, threads=1, engines=("onnxruntime",))
 NET = networks.convolutional()

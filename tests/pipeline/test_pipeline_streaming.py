@@ -10,6 +10,7 @@ from tersor.errors import DataError
 from tersor.pipeline import Options, compress
 from tersor.testing import networks
 
+pytestmark = pytest.mark.usefixtures("made_up_memory")
 QUICK = Options(seconds=0.3, threads=1, engines=("onnxruntime",))
 NET = networks.convolutional()
 KNOWN = np.asarray(networks.samples_for(NET, 400).inputs["x"])

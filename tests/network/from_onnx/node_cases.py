@@ -8,25 +8,26 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
+import pytest
 from onnx import numpy_helper
 from onnx.backend.test.case import node as cases_of_onnx
+from onnx.reference.ops import op_pool_common
+from quick_pool import quick_pool
 
 from tersor.errors import TersorError
 from tersor.network.from_onnx.reader import operators, read
 
 # Arrays of other types (texts, bfloat16, float8, four bits) are none that numpy has.
 KINDS = "biuf"
-# Their expected values take seconds to compute; of LpPool there are tests of our own.
-LEFT_OUT = {"lppool", "deformconv"}
 
 
 def collect():
     """All node tests on arrays of numbers; the package computes them when asked."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), pytest.MonkeyPatch.context() as patch:
         warnings.simplefilter("ignore")  # their own numpy code overflows on purpose
+        patch.setattr(op_pool_common, "pool", quick_pool)
         for _, name, _ in pkgutil.iter_modules(cases_of_onnx.__path__):
-            if name not in LEFT_OUT:
-                importlib.import_module(f"{cases_of_onnx.__name__}.{name}")
+            importlib.import_module(f"{cases_of_onnx.__name__}.{name}")
     return [case for case in cases_of_onnx._NodeTestCases if _is_numeric(case)]
 
 

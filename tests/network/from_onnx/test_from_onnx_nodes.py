@@ -4,6 +4,8 @@ import numpy as np
 import onnxruntime
 import pytest
 from node_cases import collect, is_known, outcome, summary
+from onnx.reference.ops.op_pool_common import pool
+from quick_pool import quick_pool
 
 from tersor.errors import UnsupportedError
 from tersor.export import by_torch
@@ -22,6 +24,32 @@ REFUSED = (
     "is of type bfloat16",
     "is no tensor of a known type",
 )
+
+
+@pytest.mark.parametrize("kind", ["AVG", "MAX", "LPPOOL"])
+@pytest.mark.parametrize("count_include_pad", [0, 1])
+@pytest.mark.parametrize(
+    ("sizes", "settings"),  # settings: kernel, strides, sizes that come out, needed, there
+    [
+        ((7,), ([3], [2], [3], None, None)),
+        ((5, 6), ([2, 3], None, [4, 4], None, None)),
+        ((5, 6), ([3, 2], [2, 2], [3, 3], [1, 0, 1, 1], [1, 0, 1, 0])),  # rounded up
+    ],
+)
+def test_the_quick_pools_are_those_of_the_package(kind, count_include_pad, sizes, settings):
+    kernel, strides, out, needed, there = settings
+    n = len(sizes)
+    x = np.random.default_rng(0).normal(size=(1, 2, *sizes))
+    edge = there or [0] * 2 * n
+    widths = [(0, 0), (0, 0), *zip(edge[:n], edge[n:], strict=True)]
+    beyond = 0.0 if count_include_pad and kind != "MAX" else np.nan
+    given = (np.pad(x, widths, constant_values=beyond), x.shape, kernel, strides, out, kind)
+    for dilations in (None, [1] * n, [2] + [1] * (n - 1)):
+        spans = 1 + (np.array(kernel) - 1) * (dilations or 1)
+        ends = np.array(sizes) + np.array(needed or [0] * 2 * n).reshape(2, n).sum(0)
+        given[4][:] = (ends - spans) // np.array(strides or [1] * n) + 1
+        rest = (needed, there, dilations, count_include_pad, 3)
+        np.testing.assert_allclose(quick_pool(*given, *rest), pool(*given, *rest), rtol=1e-12)
 
 
 @pytest.fixture(scope="module")

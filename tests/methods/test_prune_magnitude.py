@@ -51,6 +51,21 @@ def test_zeros_that_are_there_stay():
     twice = PruneMagnitude(sparsity=0.8).apply(once)
     assert (twice.tensor("first.weight")[once.tensor("first.weight") == 0] == 0).all()
     assert zeros(twice, "first.weight") == round(0.8 * 384)
+    assert zeros(PruneMagnitude(sparsity=0.1).apply(twice), "first.weight") == round(0.8 * 384)
+
+
+def test_pruning_again_leaves_the_network_before_as_it_was():
+    once = PruneMagnitude(sparsity=0.6).apply(perceptron())
+    PruneMagnitude(sparsity=0.8).apply(once)
+    assert zeros(once, "first.weight") == round(0.6 * 384)
+
+
+def test_what_is_zero_already_counts_before_all_others():
+    once = PruneMagnitude(sparsity=0.5).apply(perceptron())
+    with torch.no_grad():  # as after training: some that are left are smaller than what went
+        once.code("first.weight").weight.masked_fill_(once.code("first.weight").mask, 1e-9)
+    twice = PruneMagnitude(sparsity=0.5).apply(once)
+    assert torch.equal(twice.code("first.weight").mask, once.code("first.weight").mask)
 
 
 def test_what_is_left_alone_is_told():

@@ -45,6 +45,11 @@ def tried(text=RECIPE, **options):
     return compress(network, PARTS, recipe=parse_recipe(text), options=asked)
 
 
+def steps_of(result):
+    (candidate,) = result.recipe.candidates
+    return candidate.steps
+
+
 @pytest.fixture(scope="module")
 def three():
     """Three seeds, and ablations."""
@@ -84,8 +89,7 @@ def test_the_winner_is_stored_by_every_other_coder_and_computes_the_same(three):
 
 
 def test_a_seed_has_the_figures_of_its_own_compression(three):
-    (candidate,) = three.recipe.candidates
-    (steps,) = (variant.steps for variant in seeded(candidate.steps, 2))
+    (steps,) = (variant.steps for variant in seeded(steps_of(three), 2))
     alone = Maker(networks.perceptron(), PARTS.calibration, PARTS.training).after(steps)
     meta = load_meta(three.tsr)
     first, row = three.report["trials"][:2]
@@ -102,11 +106,9 @@ def test_the_report_with_variants_is_written(three, tmp_path):
 
 
 def test_where_the_original_is_kept_nothing_is_tried(three):
-    outcome = SimpleNamespace(winner=SimpleNamespace(is_original=True))
-    findings = SimpleNamespace(outcome=outcome, recipe=three.recipe)
-    assert Trials(findings, None).jobs(Options(seeds=3)) == []
-    outcome.winner.is_original = False
-    assert len(Trials(findings, None).jobs(Options(seeds=3))) == 2
+    nothing = SimpleNamespace(steps=())
+    assert Trials(nothing).jobs(Options(seeds=3, ablate=True)) == []
+    assert len(Trials(SimpleNamespace(steps=steps_of(three))).jobs(Options(seeds=3))) == 2
 
 
 def test_a_variant_that_cannot_be_made_says_why(three):
@@ -116,8 +118,8 @@ def test_a_variant_that_cannot_be_made_says_why(three):
             raise ModelError("x", "is odd", "Even it.")
 
     seen = []
-    trials = Trials(SimpleNamespace(recipe=three.recipe), Failing())
-    jobs = seeded(three.recipe.candidates[0].steps, 3)
+    trials = Trials(SimpleNamespace(recipe=three.recipe, maker=Failing()))
+    jobs = seeded(steps_of(three), 3)
     _, row, _ = trials.run(jobs, three.report, seen.append)
     assert (row["why_not"], row["file_bytes"]) == ("x is odd. Even it.", None)
     assert seen == [0.25, 0.75]

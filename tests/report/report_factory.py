@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from tersor.report.picture import thumbnail
+from tersor.report.picture import pattern, thumbnail
 
 BYTES_PER_WEIGHT = 4
 
@@ -157,6 +157,8 @@ def document():
                 "errors": [0.4, 0.25, 0.3],
             }
         ],
+        "stages": _stages(),
+        "weights": _weights(),
         "trials": _trials(),
         "command": "tersor compress resnet20.onnx --data train.npz --test test.npz "
         '--recipe recipe.toml --budget "size=4x,latency=2x,drop=0.5pp"',
@@ -215,6 +217,7 @@ def unchanged():
     result["operations"]["compressed"] = result["operations"]["original"]
     result["budget"] = {"asked": {}, "met": True, "missed": [], "allowed_drop_pp": None}
     result["skipped"] = []
+    result.update(stages=[], weights=[], trials=[])
     for layer in result["layers"]:
         layer.update(what="float32", bytes_after=layer["bytes_before"], sqnr_db=None)
         layer["alone_sqnr_db"] = None
@@ -249,8 +252,13 @@ def hostile(text):
     for row in (*result["stored"]["streams"], *result["stored"]["tensors"]):
         row["stream"] = text
     result["stored"]["tensors"][0].update(name=text, dtype=text, codec=text)
-    for one in result["trials"]:
-        one.update(name=text, why_not=text)
+    shown = {
+        "stages": ["name"],
+        "weights": ["layer", "pattern"],
+        "trials": ["name", "why_not"],
+    }
+    for one, keys in [(one, keys) for table, keys in shown.items() for one in result[table]]:
+        one.update(dict.fromkeys(keys, text))
     result["data"]["how"] = text
     result["phases"] = [{"name": text, "seconds": 1.0}]
     for table in ("engines", "verify", "machine", "recipe"):
@@ -378,6 +386,32 @@ def _search():
         "tries": [dict(zip(keys, one, strict=True)) for one in tries],
         "float_layers": ["stem", "head"],
     }
+
+
+def _stages():
+    """From the original, by way of two steps, to the file."""
+    keys = ("name", "file_bytes", "weights_bytes", "bound_bytes")
+    rows = [
+        ("original", 1_157_041, None, None),
+        ("coded as it is", 1_060_112, 1_059_000.5, 1_058_000.25),
+        ("train.fine_tune with prune.gradual", 540_000, 538_500.0, 541_000.0),
+        ("quantize.static", 270_912, 268_510.0, 270_100.0),
+    ]
+    return [dict(zip(keys, row, strict=True)) for row in rows]
+
+
+def _weights():
+    """Two layers, one of them with zeros."""
+    before = [max(0, 20 - abs(i - 20)) for i in range(41)]
+    after = [10 * (i in {5, 35}) for i in range(41)]
+    kept = np.arange(64 * 576).reshape(64, 576) % 7 == 0
+    picture = base64.b64encode(pattern(kept)).decode()
+    view = {"shape": [64, 64, 3, 3], "most": 0.25, "before": before, "after": after}
+    view |= {"zeros_before": 0.0, "values": 3}
+    return [
+        {"layer": "layer3.0.conv2", **view, "zeros_after": 6 / 7, "pattern": picture},
+        {"layer": "layer3.1.conv1", **view, "zeros_after": 0.0, "pattern": None},
+    ]
 
 
 def _trials():

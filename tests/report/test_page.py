@@ -336,15 +336,19 @@ def test_every_drawing_has_words_or_is_decoration():
 def test_pictures_have_words_and_those_that_are_none_are_not_shown():
     document = report_factory.document()
     page = Page(to_html(document))
-    assert page.tags.count("img") == 4
+    assert page.tags.count("img") == 4 + 1  # of samples, and of a weight
     words = [v for t, n, v in page.attributes if (t, n) == ("img", "alt")]
-    assert words[0] == "Input of validation sample 100"
+    assert words == [
+        "Where layer3.0.conv2 is not zero",
+        *(f"Input of validation sample {100 + 17 * i}" for i in range(4)),
+    ]
     for one, odd in zip(
         document["worst_samples"],
         ["", "PHN2Zz4=", "iVBORw0KGgo" + "A" * 30_000, None],
         strict=True,
     ):
         one["picture"] = odd
+    document["weights"][0]["pattern"] = "PHN2Zz4="
     page = Page(to_html(document))
     assert "img" not in page.tags
     assert "100 3 3 (by 0.12) 5 (by 0.08) changed logits 8.5 dB" in page.text
@@ -383,4 +387,4 @@ def test_bytes_stand_by_stream_beside_the_bound():
         ("graph", "12.0 kB", "1.4 kB", "7.8 kB"),
     ]
     del document["stored"]
-    assert "order-0" not in to_html(document)
+    assert "By stream" not in to_html(document)

@@ -1,12 +1,13 @@
 """Pictures: read back by another library, any layout, small."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tersor.report.picture import SIDE, png, thumbnail
+from tersor.report.picture import PATTERN_SIDE, SIDE, pattern, png, thumbnail
 
 
 def read(data):
@@ -60,3 +61,26 @@ def test_one_level_is_black_and_noise_is_still_small():
 )  # fmt: skip
 def test_what_is_no_picture_is_none(odd):
     assert thumbnail(odd) is None
+
+
+def test_a_pattern_is_black_where_a_weight_is_kept():
+    kept = np.random.default_rng(0).random((5, 3, 2, 2)) < 0.5
+    _, pixels = read(pattern(kept))
+    assert np.array_equal(pixels, np.where(kept.reshape(5, 12), 0, 255))
+    assert read(pattern(np.array([True, False, True])))[1].tolist() == [[0, 255, 0]]
+    assert (read(pattern(np.zeros((4, 4), bool)))[1] == 255).all()
+
+
+def test_a_large_pattern_shows_the_share_kept_of_every_neighbourhood():
+    kept = np.random.default_rng(1).random((200, 1000)) < 0.1
+    _, pixels = read(pattern(kept))
+    assert pixels.shape == (PATTERN_SIDE, PATTERN_SIDE)
+    rows = [i * 200 // PATTERN_SIDE for i in range(PATTERN_SIDE + 1)]
+    columns = [i * 1000 // PATTERN_SIDE for i in range(PATTERN_SIDE + 1)]
+    shares = [
+        [kept[a:b, c:d].mean() for c, d in itertools.pairwise(columns)]
+        for a, b in itertools.pairwise(rows)
+    ]
+    wanted = 255 * (1 - np.array(shares) / np.max(shares))
+    assert np.abs(pixels - wanted).max() <= 0.5 + 1e-9  # half a step of rounding
+    assert len(pattern(kept)) < 1.1 * PATTERN_SIDE**2

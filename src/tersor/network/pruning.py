@@ -4,6 +4,7 @@ What all pruning methods share: layers that can be pruned, codes `Masked` put in
 masks by score within a layer or over all of them, and notes.
 """
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -66,8 +67,8 @@ class Prunable:
 def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
     """Put a mask in the place of every weight that can have one.
 
-    A mask that is there already stays as it is; plain weights get one without zeros, but for
-    elements that are 0 already.
+    A mask that is there already stays as it is, in a copy of its code, since networks share
+    codes; plain weights get one without zeros, but for elements that are 0 already.
 
     Args:
         network: A network of one's own.
@@ -95,8 +96,9 @@ def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
         weight = network.tensor(layer.weight)
         if not bool(torch.isfinite(weight).all()):
             raise ModelError(layer.weight, "holds NaN or infinity", "Repair or exclude it.")
-        if network.code(layer.weight) is None:
-            network.set_code(layer.weight, Masked.encode(weight, weight != 0))
+        code = network.code(layer.weight)
+        own = Masked.encode(weight, weight != 0) if code is None else copy.deepcopy(code)
+        network.set_code(layer.weight, own)
     codes = [network.code(layer.weight) for layer in chosen]
     masked = tuple(code for code in codes if isinstance(code, Masked))
     return Prunable(network, method, tuple(chosen), masked, tuple(notes))

@@ -10,6 +10,7 @@ from typing import Any
 from tersor.choosing.contest import Outcome, Terms
 from tersor.choosing.entry import Entry
 from tersor.choosing.judge import Judge
+from tersor.choosing.making import Maker
 from tersor.choosing.mixing import Search
 from tersor.choosing.rating import Rating
 from tersor.data.samples import Samples
@@ -20,11 +21,11 @@ from tersor.machine import describe, isa_flags
 from tersor.measure import peak_memory_of
 from tersor.network.kind import Kind
 from tersor.network.network import Network
-from tersor.pipeline import evidence, figures
+from tersor.pipeline import evidence, figures, weights
 from tersor.pipeline.preparing import Original
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
-from tersor.plan.recipe import Recipe
+from tersor.plan.recipe import Recipe, Step
 from tersor.report.document import BudgetResult, Report, normal
 from tersor.runtime import Runnable
 from tersor.runtime import open as open_model
@@ -53,6 +54,7 @@ class Findings:
         failed: Why a candidate could not be made, by name.
         searches: Those for mixes of integer and float layers, and for rates.
         codec: Of the file.
+        maker: Made the winner, and kept what each of its steps gave.
     """
 
     original: Original
@@ -67,6 +69,15 @@ class Findings:
     failed: dict[str, str]
     searches: list[Search | Rating]
     codec: str
+    maker: Maker
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """What won; nothing where the original was kept."""
+        if self.outcome.winner.is_original:
+            return ()
+        (candidate,) = self.recipe.candidates
+        return candidate.steps
 
     @property
     def reported(self) -> Samples:
@@ -198,7 +209,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "skipped": figures.skipped(findings.compressed.notes),
         "sqnr_db": dict(verdict.sqnr_db),
         "worst": figures.worst(verdict),
-        **_evidence(findings),
+        **_evidence(findings, published.tsr),
         "stored": published.stored,
         "data": {
             "calibration": len(findings.parts.calibration),
@@ -231,11 +242,14 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
     return normal(document)
 
 
-def _evidence(findings: Findings) -> dict[str, object]:
+def _evidence(findings: Findings, tsr: bytes) -> dict[str, object]:
     """What of the document says why: see `pipeline.evidence`."""
     outcome, samples = findings.outcome, findings.parts.validation
     original, winner = findings.original.network, outcome.winner
+    file, steps, maker = findings.original.onnx, findings.steps, findings.maker
     return {
+        "stages": weights.stages(file, steps, maker, tsr, findings.codec),
+        "weights": weights.views(original, findings.compressed),
         "worst_samples": evidence.worst_samples(winner, samples),
         "operations": evidence.operations(outcome, findings.terms.feeds),
         "path": evidence.path(original, findings.compressed, winner, samples),

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tersor.choosing.making import Maker
 from tersor.choosing.program import Program, forms
 from tersor.codecs import names as codec_names
 from tersor.engines import find
@@ -19,7 +18,7 @@ from tersor.network.network import Network
 from tersor.pipeline.options import Options
 from tersor.pipeline.publishing import Findings, meta_of
 from tersor.plan.recipe import Recipe
-from tersor.plan.variants import Steps, Variant, ablated, draws, seeded
+from tersor.plan.variants import Variant, ablated, draws, seeded
 from tersor.report.document import Report
 from tersor.report.tried import Trial
 from tersor.store.layout import SEVERAL
@@ -46,30 +45,23 @@ class Trials:
 
     Attributes:
         findings: What won, and how it was judged.
-        maker: Made the winner; applies steps.
     """
 
     findings: Findings
-    maker: Maker
-
-    @property
-    def steps(self) -> Steps:
-        """What won."""
-        (candidate,) = self.findings.recipe.candidates
-        return candidate.steps
 
     def jobs(self, asked: Options) -> list[Variant]:
         """All that was asked for; nothing where the original was kept."""
-        if self.findings.outcome.winner.is_original:
+        steps = self.findings.steps
+        if not steps:
             return []
-        found = seeded(self.steps, asked.seeds)
-        return [*found, *ablated(self.steps), *self._coders()] if asked.ablate else found
+        found = seeded(steps, asked.seeds)
+        return [*found, *ablated(steps), *self._coders()] if asked.ablate else found
 
     def _coders(self) -> list[Variant]:
         """The winner by every other coder."""
         own = self.findings.codec
         others = [name for name in (*SEVERAL, *codec_names()) if name != own]
-        return [Variant("coder", f"coder {n}", self.steps, codec=n) for n in others]
+        return [Variant("coder", f"coder {n}", self.findings.steps, codec=n) for n in others]
 
     def run(self, jobs: Sequence[Variant], report: Report, told: Progress) -> list[Trial]:
         """The winner, and what came of each variant.
@@ -91,7 +83,7 @@ class Trials:
         trial = _empty(job.kind, job.name)
         try:
             if job.codec is None:
-                self._measure(self.maker.after(job.steps, told), trial)
+                self._measure(self.findings.maker.after(job.steps, told), trial)
             else:
                 trial = {**winner, "kind": job.kind, "name": job.name}
                 trial["file_bytes"] = self._stored(job.codec)

@@ -117,10 +117,11 @@ class Work:
                 failed=self.failed,
                 searches=self.searches,
                 codec=self.options.codec,
+                maker=maker,
             )
             with tempfile.TemporaryDirectory(prefix="tersor-") as folder:
                 result = publish(findings, Path(folder), told)
-        self._try_variants(Trials(findings, maker), result.report)
+        self._try_variants(Trials(findings), result.report)
         result.report["phases"] = [
             {"name": name, "seconds": taken} for name, taken in self.phases.items()
         ]

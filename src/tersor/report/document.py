@@ -15,6 +15,7 @@ from typing import NotRequired, TypedDict, cast
 from tersor.report.observed import Operations, Path, Stored, WorstSample
 from tersor.report.schema import check, ordered
 from tersor.report.searched import Rating, Search, Training
+from tersor.report.shown_weights import Stage, WeightView
 from tersor.report.tried import Trial
 
 
@@ -265,6 +266,8 @@ class Report(TypedDict):
         searches: For mixes of integer and float layers, one for each candidate with a search.
         ratings: Searches for rates, one for each candidate with one.
         trainings: Of the compressed network, in order.
+        stages: The file after each step that won; none where that is before and after only.
+        weights: Values of the largest layers that were changed, at most 8.
         trials: Variants of the winner, the winner itself first; none if none were asked for.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
@@ -302,6 +305,8 @@ class Report(TypedDict):
     searches: NotRequired[list[Search]]
     ratings: NotRequired[list[Rating]]
     trainings: NotRequired[list[Training]]
+    stages: NotRequired[list[Stage]]
+    weights: NotRequired[list[WeightView]]
     trials: NotRequired[list[Trial]]
     quiet: bool
     engines: dict[str, str | None]

@@ -17,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup, escape
 
-from tersor.report import charts, evidence, trial_words, units, words
+from tersor.report import charts, evidence, trial_words, units, weight_charts, words
 from tersor.report.document import Report, Skipped, normal
 from tersor.report.picture import MOST
 from tersor.report.plain import plain, printable
@@ -124,6 +124,7 @@ def _values(report: Report, limits: Limits) -> dict[str, Any]:
         **_layers(report, limits),
         **_evidence(report, limits),
         **_variants(report, limits),
+        **_weights(report),
         **_background(report, limits),
     }
 
@@ -244,6 +245,16 @@ def _evidence(report: Report, limits: Limits) -> dict[str, Any]:
         "sensitivity_said": words.sentence(evidence.sensitivity_words(report)),
         "samples": [(one, _picture(one["picture"])) for one in samples],
         "pictured": any(_picture(one["picture"]) for one in samples),
+    }
+
+
+def _weights(report: Report) -> dict[str, Any]:
+    """What became of the weights, step by step and layer by layer."""
+    found = weight_charts.histograms(report)
+    return {
+        "stages": weight_charts.stages(report),
+        "histograms": [(one, _picture(one.pattern)) for one in found],
+        "patterned": any(_picture(one.pattern) for one in found),
     }
 
 

@@ -16,6 +16,7 @@ Pixels = NDArray[np.uint8]
 
 MOST = 12  # pictures in one report
 SIDE = 56  # pixels of the longer side
+PATTERN_SIDE = 96  # of a pattern, for both sides
 _COLOURS = {1: 0, 3: 2}  # channels -> colour type
 _LEAST = 4  # pixels on a side below which nobody sees anything
 
@@ -40,6 +41,27 @@ def thumbnail(sample: Array) -> bytes | None:
     low, high = float(values.min()), float(values.max())
     scaled = (values - low) * (255.0 / (high - low) if high > low else 0.0)
     return png(np.rint(scaled).astype(np.uint8))
+
+
+def pattern(kept: NDArray[np.bool_]) -> bytes:
+    """Where a weight is not 0, as a PNG file: the darker, the more of it is kept.
+
+    Rows are the first axis, columns all others. Where an axis is longer than 96, a pixel is
+    the share kept of several neighbours; the largest share is black, none is white.
+
+    Args:
+        kept: Of any shape, not empty.
+    """
+    shares = kept.reshape(len(kept) if kept.ndim > 1 else 1, -1).astype(np.float64)
+    for axis in (0, 1):
+        size = shares.shape[axis]
+        count = min(size, PATTERN_SIDE)
+        edges = np.arange(count) * size // count
+        widths = np.diff(edges, append=size)
+        means = np.add.reduceat(shares, edges, axis) / np.expand_dims(widths, 1 - axis)
+        shares = np.asarray(means, np.float64)
+    grey = 255 * (1 - shares / (shares.max() or 1.0))
+    return png(np.rint(grey).astype(np.uint8)[..., None])
 
 
 def png(pixels: Pixels) -> bytes:

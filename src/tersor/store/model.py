@@ -52,14 +52,21 @@ def save_model(
     )
 
 
-def packed_bytes(
+def packed(
     onnx_model: bytes, meta: Mapping[str, object] | None = None, *, codec: str = "auto"
-) -> int:
-    """Size of the file that `save_model` would write; arguments and errors as there."""
+) -> bytes:
+    """The file that `save_model` would write; arguments and errors as there."""
     items, skeleton = cut(onnx_model, find(onnx_model))
     file, sections = io.BytesIO(), {SECTION_NAME: skeleton, _META: _to_json(meta or {})}
     write_to(file, items, sections, codec=codec, kind="model")
-    return len(file.getbuffer())
+    return file.getvalue()
+
+
+def packed_bytes(
+    onnx_model: bytes, meta: Mapping[str, object] | None = None, *, codec: str = "auto"
+) -> int:
+    """Size of that file."""
+    return len(packed(onnx_model, meta, codec=codec))
 
 
 def load_model(

@@ -1,8 +1,8 @@
 """Magnitude pruning: set the smallest weights to zero, at once.
 
 Of the n elements of a weight, the round(sparsity * n) of smallest magnitude become 0 and all
-others keep their values; at least one stays. Over all layers together ("global") those with
-large weights keep more of them.
+others keep their values; at least one stays. Zeros of a mask that is there stay zeros. Over
+all layers together ("global") those with large weights keep more of them.
 
 Shapes do not change. The file gets smaller by entropy coding only. What is lost is regained by
 `train.fine_tune`; pruning little by little during that is `prune.gradual`.
@@ -44,7 +44,10 @@ class PruneMagnitude:
         """See `Method.apply`. Needs no samples."""
         result = network.copy()
         found = prunable(result, _NAME, self.keep)
-        found.put(masks_for(found.scores(), self.sparsity, self.scope))
+        there = [code.mask.cpu().numpy() for code in found.codes]
+        scores = [each * mask for each, mask in zip(found.scores(), there, strict=True)]
+        masks = masks_for(scores, self.sparsity, self.scope)
+        found.put([new & old for new, old in zip(masks, there, strict=True)])
         return result.with_notes(*found.told())
 
 

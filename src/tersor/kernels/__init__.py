@@ -184,8 +184,8 @@ def rans_encode(
     if native is None:
         return reference.rans_encode(symbols, frequencies, bits, lanes)
     states = np.empty(lanes, np.uint32)
-    words = np.empty(symbols.size, np.uint16)
-    start, alone = native.rans_encode(symbols, frequencies, bits, states, words)
+    words, model = np.empty(symbols.size, np.uint16), (frequencies, bits)
+    start, alone = native.rans_encode(symbols, *model, states, words, choose.level())
     if start < 0:
         raise reference.no_code()
     return states, words[start:].copy(), alone

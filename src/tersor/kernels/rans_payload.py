@@ -60,9 +60,7 @@ _LEVELS = 18  # most bits of a weight
 _KEPT = 3  # bits of a weight below its highest
 _HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
 _SAMPLE, _SAMPLES = 2**13, 8  # bytes of a sample, and how many of them choose the form
-_PER_LANES = (
-    24  # n lanes, which cost about a byte each, are worth it for 24 n^2 bytes of words
-)
+_PER_LANES = 16  # n lanes, of about a byte each, are worth it for 16 n^2 bytes of words
 _SYMBOL_BITS = 5  # that a symbol takes in a table, about
 _WORTH = 400  # the part of the size that more bits, which are slower, must save
 
@@ -80,7 +78,8 @@ def encode(data: bytes, *, single: bool = False) -> bytes:
         return b""
     given, native = kernels.as_bytes(data), choose.module()
     if native is not None:
-        return bytes(native.rans_write(given, log2_table(), single))
+        found: bytes = native.rans_write(given, log2_table(), single, choose.level())
+        return found
     return _encode(given, single=single)
 
 

@@ -23,7 +23,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 7;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 8;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -82,11 +82,13 @@ void bind_rans(nb::module_& m) {
   m.def(
       "rans_encode",
       [](Bytes symbols, In<std::uint32_t> frequencies, unsigned bits, Out<std::uint32_t> states,
-         Out<std::uint16_t> words) {
+         Out<std::uint16_t> words, int level) {
+        require(supported(level), "level");
         check_model(frequencies, bits, states.size());
         require(words.size() == symbols.size(), "words");
         const auto found = rans_encode(symbols.data(), symbols.size(), frequencies.data(), bits,
-                                       static_cast<unsigned>(states.size()), states.data(), words.data());
+                                       static_cast<unsigned>(states.size()), states.data(), words.data(),
+                                       static_cast<Level>(level));
         const std::ptrdiff_t start = found.missing ? -1 : static_cast<std::ptrdiff_t>(found.start);
         return std::pair{start, found.alone};
       },
@@ -107,13 +109,14 @@ void bind_rans(nb::module_& m) {
 }
 
 void bind_payloads(nb::module_& m) {
-  m.def("rans_write", [](Bytes data, In<std::int64_t> log2, bool single) {
+  m.def("rans_write", [](Bytes data, In<std::int64_t> log2, bool single, int level) {
+    require(supported(level), "level");
     require(data.size() >= 1, "data");
     require(log2.size() == (1u << 16) + 1, "log2");
     std::vector<std::uint8_t> payload;
     {
       const nb::gil_scoped_release free;
-      payload = rans_write(data.data(), data.size(), log2.data(), single);
+      payload = rans_write(data.data(), data.size(), log2.data(), single, static_cast<Level>(level));
     }
     return nb::bytes(payload.data(), payload.size());
   });

@@ -52,7 +52,13 @@ struct RansOutput {
   std::size_t start, alone;
 };
 RansOutput rans_encode(const std::uint8_t* symbols, std::size_t n, const std::uint32_t* frequencies,
-                       unsigned bits, unsigned lanes, std::uint32_t* states, std::uint16_t* words);
+                       unsigned bits, unsigned lanes, std::uint32_t* states, std::uint16_t* words, Level level);
+
+// Writes n symbols, whole rounds, backwards from `words`, which is moved; entries are start | frequency << 16.
+// False if a symbol has frequency 0.
+using RansWriting = bool (*)(const std::uint32_t* entries, unsigned bits, const std::uint8_t* symbols,
+                             std::size_t n, std::uint32_t* states, std::uint16_t*& words);
+RansWriting rans_writing_avx512(unsigned lanes);  // null if there is none
 
 // One entry for each of the 2^bits slots. Up to 12 bits everything is in one word:
 // symbol | slot - start << 8 | frequency - 1 << 20. Above: slot - start | frequency - 1 << 16.
@@ -83,7 +89,7 @@ bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* 
 // rans_payload.cpp: count >= 1 bytes as the codec rans stores them; log2 of 0 .. 2^16 in units of 2^-16;
 // elements are single bytes, or of any width.
 std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t count,
-                                     const std::int64_t* log2, bool single);
+                                     const std::int64_t* log2, bool single, Level level);
 // Whether the payload says that it is of so many bytes.
 bool rans_counts(const std::uint8_t* payload, std::size_t n, std::size_t count);
 // False if the payload is not well formed, or not of that many bytes.

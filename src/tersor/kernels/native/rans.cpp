@@ -65,16 +65,18 @@ inline std::uint16_t word(const std::uint8_t* at) {
 
 // Sixteen entries at a time: those behind a symbol are written again by the next one.
 void fill(const std::uint32_t* frequencies, unsigned bits, RansTable& table) {
+  using Entries = std::uint32_t __attribute__((vector_size(4 * RansTable::ahead)));
   const bool wide = bits != least_bits;
+  const std::uint32_t step = wide ? 1 : 1u << 8;
+  const Entries steps = Entries{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * step;
   table.bits = bits;
   std::uint32_t slot = 0;
   for (std::uint32_t s = 0; s < 256; ++s) {
     const std::uint32_t f = frequencies[s];
     if (f == 0) continue;
-    const std::uint32_t first = wide ? (f - 1) << 16 : s | (f - 1) << 20, step = wide ? 1 : 1u << 8;
-    for (std::uint32_t i = 0; i < f; i += RansTable::ahead) {
-      std::uint32_t* to = table.entries + slot + i;
-      for (std::uint32_t j = 0; j < RansTable::ahead; ++j) to[j] = first + (i + j) * step;
+    Entries entries = steps + (wide ? (f - 1) << 16 : s | (f - 1) << 20);
+    for (std::uint32_t i = 0; i < f; i += RansTable::ahead, entries += RansTable::ahead * step) {
+      std::memcpy(table.entries + slot + i, &entries, sizeof entries);
     }
     if (wide) std::memset(table.symbols + slot, static_cast<int>(s), f);
     slot += f;
@@ -208,7 +210,7 @@ bool alone(const RansTable& table, std::uint32_t* states, unsigned lanes, std::u
 }  // namespace
 
 RansOutput rans_encode(const std::uint8_t* symbols, std::size_t n, const std::uint32_t* frequencies,
-                       unsigned bits, unsigned lanes, std::uint32_t* states, std::uint16_t* words) {
+                       unsigned bits, unsigned lanes, std::uint32_t* states, std::uint16_t* words, Level level) {
   alignas(64) Step steps[256] = {};
   prepare(frequencies, bits, steps);
   std::uint32_t now[most_lanes];
@@ -224,6 +226,16 @@ RansOutput rans_encode(const std::uint8_t* symbols, std::size_t n, const std::ui
     --i;
     now[i & (lanes - 1)] = out.put(symbols[i], now[i & (lanes - 1)]);
   }
+#ifdef TERSOR_X86
+  if (const auto run = level == Level::avx512 ? rans_writing_avx512(lanes) : nullptr) {
+    std::uint32_t entries[256], start = 0;
+    for (unsigned s = 0; s < 256; start += frequencies[s++]) entries[s] = frequencies[s] << 16 | (frequencies[s] > 0 ? start : 0);
+    out.missing |= !run(entries, bits, symbols, i, now, out.at);
+    i = 0;
+  }
+#else
+  static_cast<void>(level);
+#endif
   while (i > 0) {
     i -= lanes;
     for (unsigned lane = lanes; lane-- > 0;) now[lane] = out.put(symbols[i + lane], now[lane]);

@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t symbols = 256;
 constexpr std::size_t sample_bytes = 1u << 13, samples = 8;
 constexpr unsigned kept_bits = 3, most_level = 18, fraction = 16, symbol_bits = 5;
-constexpr std::uint64_t heaviest = 15u << 14, per_lanes = 24, worth = 400;
+constexpr std::uint64_t heaviest = 15u << 14, per_lanes = 16, worth = 400;
 
 struct Form {
   unsigned width;
@@ -38,9 +38,10 @@ void get_weights(BitReader& head, Weights& weights) {
   if (!head.get_levels(most_level, levels)) return;
   if (std::all_of(levels, levels + symbols, [](auto level) { return level == 0; })) return head.refuse();
   for (std::size_t s = 0; s < symbols; ++s) {
-    const unsigned below = levels[s] > 0 ? levels[s] - 1u : 0u, kept = std::min(below, kept_bits);
-    const auto top = static_cast<std::uint32_t>(1u << kept | head.get(kept));
-    weights[s] = levels[s] > 0 ? top << (below - kept) : 0;
+    weights[s] = levels[s];
+    if (levels[s] <= 1) continue;
+    const unsigned below = levels[s] - 1u, kept = std::min(below, kept_bits);
+    weights[s] = static_cast<std::uint32_t>(1u << kept | head.get(kept)) << (below - kept);
   }
 }
 
@@ -195,7 +196,7 @@ void append(std::vector<std::uint8_t>& out, const void* from, std::size_t n) {
 
 // How the plane is coded goes into the head, its states and words, or its bytes, into the body.
 bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, BitWriter& head,
-                  Weights& weights, std::vector<std::uint8_t>& body) {
+                  Weights& weights, std::vector<std::uint8_t>& body, Level level) {
   Histogram counts;
   histogram(plane, n, counts);
   to_weights(counts, weights);
@@ -212,7 +213,7 @@ bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* 
   to_frequencies(weights, bits, frequencies);
   std::uint32_t states[most_lanes];
   const auto words = std::make_unique_for_overwrite<std::uint16_t[]>(n);
-  const auto [missing, start, alone] = rans_encode(plane, n, frequencies, bits, lanes, states, words.get());
+  const auto [missing, start, alone] = rans_encode(plane, n, frequencies, bits, lanes, states, words.get(), level);
   head.put(1, 1);
   head.put(bits - least_bits, 2);
   head.put(static_cast<unsigned>(std::bit_width(lanes)) - 1, 3);
@@ -284,7 +285,7 @@ bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, st
 }
 
 std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t n,
-                                     const std::int64_t* log2, bool single) {
+                                     const std::int64_t* log2, bool single, Level level) {
   const std::size_t form = single ? 0 : choose_form(data, n, log2);
   const auto [width, turned] = forms[form];
   const std::size_t length = n / width;
@@ -298,7 +299,7 @@ std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t n,
   Weights weights[8];
   bool coded[8];
   for (unsigned p = 0; p < width; ++p) {
-    coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], body);
+    coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], body, level);
   }
   for (unsigned p = 0; p < width; ++p) {
     if (coded[p]) put_weights(head, weights[p]);

@@ -61,6 +61,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
         *("--metric", "top1", "--batch", "4", "--threads", "1", "--seconds", "3"),
         *("--engine", "onnxruntime", "--engine", "torch", "--output", "a b"),
         *("--level", "best", "--device", "cpu", "--seeds", "3", "--ablate"),
+        *("--control", "scratch"),
     ]
     assert tersor(*COMPRESS, *words).code == 0
     assert asked["model"].name == "net.onnx"
@@ -74,7 +75,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
     assert (options.batch, options.threads, options.seconds) == (4, 1, 3.0)
     assert options.engines == ("onnxruntime", "torch")
     assert (options.codec, options.device) == ("best", "cpu")
-    assert (options.seeds, options.ablate) == (3, True)
+    assert (options.seeds, options.ablate, options.control) == (3, True, "scratch")
     assert options.checkpoints.parts == ("a b", "checkpoints")
 
 
@@ -133,12 +134,14 @@ def test_a_missed_budget_is_code_3_with_results_written(tersor, asked, folder):
         (["--engine", "gpu"], 2, "engine must be one of"),
         (["--seconds", "0"], 2, "Invalid value for '--seconds'"),
         (["--seeds", "0"], 2, "Invalid value for '--seeds'"),
+        (["--control", "other"], 2, "Invalid value for '--control'"),
         (["--output", "in.npz"], 1, "in.npz cannot be made"),
         (["--output", "in.npz/deep"], 1, "cannot be made"),
     ],
     ids=[
         *("data", "cut data", "recipe", "recipe file", "key", "value", "pair", "budget"),
-        *("metric", "engine", "seconds", "seeds", "output", "deep output"),
+        *("metric", "engine", "seconds", "seeds", "control", "output"),
+        "deep output",
     ],
 )
 def test_mistakes_are_found_before_the_work(refused, asked, folder, words, code, message):

@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from tests.train.trainings import task
 
 from tersor import codecs
 from tersor.choosing.making import Maker
+from tersor.data.samples import Samples
 from tersor.data.split import split
 from tersor.errors import InputError, ModelError
 from tersor.export.onnx import to_onnx
@@ -52,8 +54,8 @@ def steps_of(result):
 
 @pytest.fixture(scope="module")
 def three():
-    """Three seeds, and ablations."""
-    return tried(seeds=3, ablate=True)
+    """Three seeds, ablations, and a control."""
+    return tried(seeds=3, ablate=True, control="scratch")
 
 
 def test_each_seed_is_run_and_the_file_is_that_of_the_first(three):
@@ -68,7 +70,11 @@ def test_each_seed_is_run_and_the_file_is_that_of_the_first(three):
 
 
 def test_each_part_is_left_out_in_turn(three):
-    found = {one["name"]: one for one in three.report["trials"][3:] if one["kind"] != "coder"}
+    found = {
+        one["name"]: one
+        for one in three.report["trials"][3:]
+        if one["kind"] not in {"coder", "control"}
+    }
     assert list(found) == [
         "without train.fine_tune",
         "without share.kmeans",
@@ -105,6 +111,14 @@ def test_the_report_with_variants_is_written(three, tmp_path):
     assert "seeds moved on by 2" in paths["report.html"].read_text()
 
 
+def test_the_control_is_a_dense_network_no_larger_than_the_winner(three):
+    winner, *_, row = three.report["trials"]
+    assert (row["kind"], row["name"]) == ("control", "control scratch")
+    assert row["file_bytes"] <= winner["file_bytes"]
+    assert 0 < row["metric_value"] < 1
+    assert "trained anew" in row["why_not"]
+
+
 def test_where_the_original_is_kept_nothing_is_tried(three):
     nothing = SimpleNamespace(steps=())
     assert Trials(nothing).jobs(Options(seeds=3, ablate=True)) == []
@@ -131,6 +145,28 @@ def test_seeds_of_a_recipe_that_draws_nothing_are_refused_before_any_work():
     with pytest.raises(InputError, match="seeds must be 1: the recipe recipe draws nothing"):
         tried(recipe, seeds=2, on_progress=lambda *seen: told.append(seen))
     assert told == []
+
+
+def test_a_control_of_a_recipe_that_trains_nothing_is_refused_before_any_work():
+    recipe = "[[step]]\nmethod = 'share.kmeans'\n"
+    told = []
+    with pytest.raises(InputError, match="control must be left out: the recipe recipe trains"):
+        tried(recipe, control="scratch", on_progress=lambda *seen: told.append(seen))
+    assert told == []
+
+
+def test_a_control_of_a_network_that_cannot_be_narrowed_is_refused_before_it_is_compressed():
+    network, told = networks.encoder(), []
+    x = np.zeros((64, 6, 16), np.float32)
+    asked = replace(QUICK, control="scratch", on_progress=lambda name, _: told.append(name))
+    with pytest.raises(ModelError, match="fixes sizes: "):
+        compress(network, Samples({"x": x}), recipe=parse_recipe(RECIPE), options=asked)
+    assert set(told) == {"read"}
+
+
+def test_controls_are_called_scratch():
+    with pytest.raises(InputError, match='control must be "scratch" or None'):
+        Options(control="teacher")
 
 
 @pytest.mark.parametrize("seeds", [0, 101])

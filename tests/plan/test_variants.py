@@ -3,7 +3,7 @@
 import pytest
 
 from tersor.plan.recipe import Step
-from tersor.plan.variants import ablated, draws, seeded
+from tersor.plan.variants import ablated, dense, draws, seeded
 
 PRUNE = Step("prune.magnitude", {"sparsity": 0.5})
 TRAIN = Step("train.fine_tune", {"epochs": 2, "seed": 7})
@@ -80,3 +80,12 @@ def test_of_a_single_step_only_its_parts_are_left_out():
 def test_no_variant_comes_twice():
     steps = [each.steps for each in ablated((SHARE, SHARE, SHARE))]
     assert steps == [(SHARE, SHARE), (SHARE,)]
+
+
+def test_dense_leaves_out_what_makes_zeros_and_rounds_to_eight_bits():
+    eight = Step("quantize.weights", {"bits": 8, "minimum": 0})
+    lasso = Step("train.fine_tune", {"during": [GRADUAL, EMA, {"method": "train.l1"}]})
+    averaged = Step("train.fine_tune", {"during": [EMA]})
+    assert dense((PRUNE, lasso, ROUND, TRAIN, SHARE)) == (averaged, eight, TRAIN)
+    assert dense((PRUNING,)) == (averaged, eight)
+    assert dense((TRAIN, SHARE, ROUND)) == (TRAIN, eight)

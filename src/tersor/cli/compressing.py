@@ -65,6 +65,7 @@ class _Wishes:
     device: str
     seeds: int
     ablate: bool
+    control: str | None
 
     @property
     def sources(self) -> list[str]:
@@ -172,6 +173,12 @@ class _Wishes:
     help="Also run what won without each of its parts, each step alone, and store it by "
     "every other coder: a table for the report. Takes up to a training for each row.",
 )
+@click.option(
+    "--control",
+    type=click.Choice(["scratch"]),
+    help="Also train a dense network of the size of the result anew, for as many epochs, and "
+    "report it beside the result. Takes up to four such trainings.",
+)
 @click.pass_context
 def compress(ctx: click.Context, /, **given: Any) -> Answer:
     """Make MODEL smaller and faster, and prove that it still works.
@@ -213,6 +220,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
                 device=wishes.device,
                 seeds=wishes.seeds,
                 ablate=wishes.ablate,
+                control=wishes.control,
                 on_progress=advance,
             )
             found = compressed(

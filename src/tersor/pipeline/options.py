@@ -28,6 +28,8 @@ class Options:
             that of the first, the others are only reported.
         ablate: Whether to run what won with each part of it left out in turn, and to store it
             with every other coder; only reported.
+        control: "scratch" to train a dense network of the size of the result anew beside it,
+            see `pipeline.control`; only reported. None for no control.
         on_progress: Called with the name of the phase and the fraction of it that is done.
     """
 
@@ -40,6 +42,7 @@ class Options:
     device: str = "auto"
     seeds: int = 1
     ablate: bool = False
+    control: str | None = None
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -51,6 +54,8 @@ class Options:
             raise InputError("seconds", got=self.seconds, allowed="above 0 and finite")
         if not 1 <= self.seeds <= 100:
             raise InputError("seeds", got=self.seeds, allowed="in [1, 100]")
+        if self.control not in {None, "scratch"}:
+            raise InputError("control", got=self.control, allowed='"scratch" or None')
 
     def tell(self, phase: str, done: float) -> None:
         """Pass progress on, if anybody listens."""

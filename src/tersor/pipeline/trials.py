@@ -1,8 +1,9 @@
 """What is tried beside the winner, once it stands: for the report only, nothing is chosen.
 
 The steps that won are run again with other seeds, or with one part left out; the winner is
-stored by other coders. Each result is stored, run and judged as the winner was: by the same
-coder, in the same form on the same engine, on the same samples.
+stored by other coders; a dense network of its size is trained anew. Each result is stored, run
+and judged as the winner was: by the same coder, in the same form on the same engine, on the
+same samples.
 """
 
 import time
@@ -14,11 +15,13 @@ from tersor.codecs import names as codec_names
 from tersor.engines import find
 from tersor.errors import InputError, TersorError
 from tersor.export.onnx import to_onnx
+from tersor.network.narrow import narrowed
 from tersor.network.network import Network
+from tersor.pipeline.control import Scratch
 from tersor.pipeline.options import Options
 from tersor.pipeline.publishing import Findings, meta_of
 from tersor.plan.recipe import Recipe
-from tersor.plan.variants import Variant, ablated, draws, seeded
+from tersor.plan.variants import Variant, ablated, dense, draws, seeded
 from tersor.report.document import Report
 from tersor.report.tried import Trial
 from tersor.store.layout import SEVERAL
@@ -26,17 +29,32 @@ from tersor.store.model import packed_bytes
 from tersor.verify import compare
 
 Progress = Callable[[float], None]
+_NARROW = 0.5  # at which is looked whether it can be done
 
 
 def check_wishes(asked: Options, recipe: Recipe) -> None:
     """Refuse what a recipe can have no variants of, before any work.
 
     Raises:
-        InputError: Other seeds of a recipe that draws nothing at random.
+        InputError: Other seeds of a recipe that draws nothing at random, or a control of one
+            that trains nothing.
     """
+    if asked.control is not None and not recipe.trains:
+        allowed = f"left out: the recipe {recipe.name} trains nothing"
+        raise InputError("control", got=asked.control, allowed=allowed)
     if asked.seeds > 1 and not any(draws(each.steps) for each in recipe.candidates):
         allowed = f"1: the recipe {recipe.name} draws nothing at random"
         raise InputError("seeds", got=asked.seeds, allowed=allowed)
+
+
+def check_network(asked: Options, network: Network) -> None:
+    """Refuse a control of a network that cannot be narrowed, before any work.
+
+    Raises:
+        ModelError: It names what is in the way.
+    """
+    if asked.control is not None:
+        narrowed(network, _NARROW)
 
 
 @dataclass(frozen=True)
@@ -55,7 +73,11 @@ class Trials:
         if not steps:
             return []
         found = seeded(steps, asked.seeds)
-        return [*found, *ablated(steps), *self._coders()] if asked.ablate else found
+        if asked.ablate:
+            found += [*ablated(steps), *self._coders()]
+        if asked.control is not None:
+            found.append(Variant("control", f"control {asked.control}", dense(steps)))
+        return found
 
     def _coders(self) -> list[Variant]:
         """The winner by every other coder."""
@@ -82,26 +104,41 @@ class Trials:
         began = time.monotonic()
         trial = _empty(job.kind, job.name)
         try:
-            if job.codec is None:
-                self._measure(self.findings.maker.after(job.steps, told), trial)
-            else:
+            if job.codec is not None:
                 trial = {**winner, "kind": job.kind, "name": job.name}
                 trial["file_bytes"] = self._stored(job.codec)
+            elif job.kind == "control":
+                most = winner["file_bytes"] or 0
+                network, trial["why_not"] = self._control(job, most, told)
+                self._measure(network, trial)
+            else:
+                self._measure(self.findings.maker.after(job.steps, told), trial)
         except TersorError as error:
             trial["why_not"] = str(error)
         trial["seconds"] = time.monotonic() - began
         return trial
+
+    def _control(self, job: Variant, most: int, told: Progress) -> tuple[Network, str]:
+        """A dense network trained anew, and what it is."""
+        original, maker = self.findings.original.network, self.findings.maker
+        return Scratch(original, maker, job.steps, most, self._bytes).find(told)
 
     def _stored(self, codec: str) -> int:
         """Bytes of the winner's file by another coder."""
         winner = self.findings.outcome.winner
         return packed_bytes(winner.program.stored, meta_of(winner), codec=codec)
 
+    def _bytes(self, network: Network) -> int:
+        """Of its file, as the winner's was written."""
+        found = self.findings
+        meta = meta_of(found.outcome.winner)
+        return packed_bytes(to_onnx(network), meta, codec=found.codec)
+
     def _measure(self, network: Network, trial: Trial) -> None:
         """Bytes and metric, as those of the winner were found."""
         found, winner = self.findings, self.findings.outcome.winner
         onnx = to_onnx(network)
-        trial["file_bytes"] = packed_bytes(onnx, meta_of(winner), codec=found.codec)
+        trial["file_bytes"] = self._bytes(network)
         all_forms = forms(Program(trial["name"], onnx, onnx))
         same = [each for each in all_forms if each.expand == winner.program.expand]
         session = find(winner.engine).prepare(

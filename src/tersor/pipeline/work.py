@@ -37,7 +37,7 @@ from tersor.pipeline.options import Options
 from tersor.pipeline.preparing import Original
 from tersor.pipeline.publishing import Findings, publish
 from tersor.pipeline.result import Result
-from tersor.pipeline.trials import Trials, check_wishes
+from tersor.pipeline.trials import Trials, check_network, check_wishes
 from tersor.plan.budget import Budget
 from tersor.plan.recipe import Candidate, Pin, Recipe
 from tersor.reading import Loaded, Opened
@@ -87,6 +87,7 @@ class Work:
         with self._phase("read"):
             loaded = preparing.load(model)
             self._look(loaded.network)
+            check_network(self.options, loaded.network)
             trains = self.recipe.trains
             parts = preparing.parts_of(data, loaded.network, train=trains)
             original = preparing.original_of(loaded, parts.validation, threads)

@@ -12,6 +12,7 @@ _SEED = "seed"
 _SEEDS = 1 << 31
 _DURING = "during"
 _PENALTY = "train.entropy_penalty"
+_PRUNING = ("prune.", "train.l1", "train.group_lasso")
 _INTEGERS = "quantize."  # the family after which that penalty has something to count
 
 
@@ -20,7 +21,7 @@ class Variant:
     """Steps to be tried beside those that won.
 
     Attributes:
-        kind: "seed", "without", "with", "only" or "coder".
+        kind: "seed", "without", "with", "only", "coder" or "control".
         name: As reports show it.
         steps: Perhaps those that won.
         codec: Of the file, where it is another than that of the winner's.
@@ -74,6 +75,25 @@ def ablated(steps: Steps) -> list[Variant]:
             seen.append(variant.steps)
             different.append(variant)
     return different
+
+
+def dense(steps: Steps) -> Steps:
+    """The same trainings, without all that makes zeros, of weights in eight bits.
+
+    Methods that prune are left out, and so are they within trainings. The first step that
+    rounds or shares gives way to eight bits for every weight, which follow the trainings where
+    there is none; the others go. (Rounding that weighs bits makes most weights 0 by itself.)
+    """
+    result: list[Step] = []
+    rounded = Step("quantize.weights", {"bits": 8, "minimum": 0})
+    for step in steps:
+        if step.trains:
+            parts = _during(step)
+            left = [part for part in parts if not str(part["method"]).startswith(_PRUNING)]
+            result += _changed((step,), 0, left)
+        elif not step.method.startswith(_PRUNING) and rounded not in result:
+            result.append(rounded)
+    return tuple(result if rounded in result else [*result, rounded])
 
 
 def _without_steps(steps: Steps) -> list[Variant]:

@@ -8,7 +8,7 @@ class Trial(TypedDict):
 
     Attributes:
         kind: "winner" for the result itself, which comes first; "seed"; "without", "with" or
-            "only" for parts of its recipe; "coder".
+            "only" for parts of its recipe; "coder"; "control".
         name: As in "seeds moved on by 1".
         file_bytes: Of the `.tsr` file; null if it could not be made.
         metric_value: In the metric's own unit; null if it was not judged.

@@ -17,6 +17,7 @@ tensors that were not changed.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import chain
 
 import numpy as np
 import torch
@@ -165,8 +166,8 @@ class Network:
     @property
     def device(self) -> torch.device:
         """Where the weights are; the CPU if there are none."""
-        for tensor in self.module.state_dict().values():
-            return torch.device(tensor.device)
+        for tensor in chain(self.module.parameters(), self.module.buffers()):
+            return tensor.device
         return torch.device("cpu")
 
     def tensor(self, path: str) -> torch.Tensor:

@@ -6,8 +6,6 @@ from pathlib import Path
 
 from tersor.data.callables import is_spec
 from tersor.errors import FileError, FormatError, InputError
-from tersor.network.from_onnx.messages import messages
-from tersor.network.from_onnx.wire import look_over
 
 _RUNNABLE = (".onnx", ".tsr")
 _KINDS = "an .onnx, .pt2 or .tsr file, or package.module:callable"
@@ -64,6 +62,9 @@ def naming(path: str | Path) -> Iterator[None]:
 def _check(path: Path) -> None:
     """Raise unless the file is a whole ONNX model."""
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+
+    from tersor.network.from_onnx.messages import messages
+    from tersor.network.from_onnx.wire import look_over
 
     try:
         data = path.read_bytes()

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from tersor.data.callables import call, is_spec
 from tersor.errors import FileError, InputError
-from tersor.network.from_onnx.file import OnnxFile, parse
 from tersor.store.frame import check_frame
 
 if TYPE_CHECKING:
+    from tersor.network.from_onnx.file import OnnxFile
     from tersor.network.network import Network
 
 _KINDS = "an .onnx, .pt2 or .tsr file, or package.module:callable"
@@ -50,7 +50,7 @@ class Opened:
 
     name: str
     path: Path | None = None
-    file: OnnxFile | None = None
+    file: "OnnxFile | None" = None
     onnx: bytes | None = None
 
 
@@ -70,6 +70,8 @@ def opened(source: str | Path) -> Opened:
     if not path.is_file():
         raise FileError(path, "is not a file", "Check the path.")
     if path.suffix == ".onnx":
+        from tersor.network.from_onnx.file import parse
+
         return Opened(path.name, path, parse(path))
     if path.suffix == ".pt2":
         from tersor.network.zipped import archive_of
@@ -81,6 +83,8 @@ def opened(source: str | Path) -> Opened:
     from tersor.store.model import load_model
 
     model, _ = load_model(path)
+    from tersor.network.from_onnx.file import parse
+
     return Opened(path.name, path, parse(model), model)
 
 

@@ -73,13 +73,15 @@ def test_help_of_a_command_has_an_example_that_it_understands(tersor, name):
     assert shown.code == 0
     assert max(map(len, shown.out.splitlines())) <= 80
     assert words[:2] == ["tersor", name]
-    with app.tersor.commands[name].make_context(name, words[2:]) as ctx:
+    with app.tersor.get_command(None, name).make_context(name, words[2:]) as ctx:
         assert "json" not in ctx.params
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_is_explained_and_has_room_for_its_name(name):
-    options = [p for p in app.tersor.commands[name].params if isinstance(p, click.Option)]
+    options = [
+        p for p in app.tersor.get_command(None, name).params if isinstance(p, click.Option)
+    ]
     assert [option.name for option in options if not option.help] == []
     assert "json" in [option.name for option in options]
 

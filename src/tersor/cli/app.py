@@ -6,20 +6,15 @@ shown only if the environment variable TERSOR_TRACEBACK is 1.
 
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
+from importlib import import_module
 
 import click
 
 from tersor.cli import STOPPED
-from tersor.cli.about import info, inspect, methods
 from tersor.cli.answer import Answer, deliver, write, write_json
-from tersor.cli.compressing import compress, demo
-from tersor.cli.files import export, pack, unpack
-from tersor.cli.running import bench, evaluate
-from tersor.cli.running import run as run_command
 from tersor.errors import TersorError
 from tersor.report.plain import plain
 
@@ -43,15 +38,31 @@ _EPILOG = (
 )
 
 
-class _InOrder(click.Group):
-    """A group that lists its commands in the order in which a user meets them."""
+_MODULES = {  # of each command, in the order in which a user meets them
+    "inspect": "about",
+    "compress": "compressing",
+    **dict.fromkeys(("evaluate", "run", "bench"), "running"),
+    **dict.fromkeys(("pack", "unpack", "export"), "files"),
+    **dict.fromkeys(("methods", "info"), "about"),
+    "demo": "compressing",
+}
+
+
+class _OnDemand(click.Group):
+    """A group that imports a command when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(self.commands)
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _MODULES and cmd_name not in self.commands:
+            module = import_module(f"tersor.cli.{_MODULES[cmd_name]}")
+            self.add_command(getattr(module, cmd_name))
+        return super().get_command(ctx, cmd_name)
 
 
 @click.group(
-    cls=_InOrder,
+    cls=_OnDemand,
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     help=_HELP,
@@ -68,14 +79,6 @@ def tersor(ctx: click.Context, *, version: bool) -> None:
         ctx.exit()
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
-
-
-_COMMANDS = (
-    *(inspect, compress, evaluate, run_command, bench),
-    *(pack, unpack, export, methods, info, demo),
-)
-for _command in _COMMANDS:
-    tersor.add_command(_command)
 
 
 def run(args: Sequence[str]) -> int:
@@ -138,6 +141,8 @@ def _words(error: BaseException) -> tuple[str, int]:
 def _failed(error: BaseException, *, as_json: bool) -> int:
     """Say what went wrong: one line on stderr, and with --json an object on stdout."""
     if _wants_traceback():
+        import traceback
+
         write(sys.stderr, "".join(traceback.format_exception(error)))
     text, code = _words(error)
     line = plain(text, _LONGEST)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import hostile_onnx as hostile
+import numpy as np
 import onnx
 import pytest
 from onnx_models import floats
@@ -65,7 +66,35 @@ def swollen():
     return proto.SerializeToString()
 
 
+def one_node(op_type, sizes=(), domain=""):
+    """A node that reads an input, or sizes that the file gives."""
+    ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in "xy"]
+    given = onnx.numpy_helper.from_array(np.array(sizes, np.int64), "sizes")
+    reads = {"ConstantOfShape": ["sizes"], "Expand": ["x", "sizes"]}.get(op_type, ["x"])
+    node = onnx.helper.make_node(op_type, reads, ["y"], domain=domain)
+    graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [given])
+    sets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("my.own", 1)]
+    return onnx.helper.make_model(graph, opset_imports=sets).SerializeToString()
+
+
 FILES = {
+    "operator.onnx": (lambda: one_node("Fold"), "Node 'y': Fold (opset 17) cannot be read"),
+    "domain.onnx": (
+        lambda: one_node("Relu", domain="my.own"),
+        "Node 'y': Relu (opset 17) of the domain 'my.own' cannot be read",
+    ),
+    "microsoft.onnx": (
+        lambda: one_node("Relu", domain="com.microsoft"),
+        "Relu (opset 17) of the domain 'com.microsoft' cannot be read",
+    ),
+    "greedy.onnx": (
+        lambda: one_node("ConstantOfShape", [1 << 20, 1 << 20]),
+        "makes a tensor of [1048576, 1048576] elements",
+    ),
+    "wide.onnx": (
+        lambda: one_node("Expand", [1 << 40, 1]),
+        "makes a tensor of [1099511627776, 1] elements",
+    ),
     "cycle.onnx": (hostile.cycle, "before any node makes it"),
     "dangling.onnx": (hostile.WRONG["dangling_edge"], "before any node makes it"),
     "lying.onnx": (hostile.lying_shape, "where 4398046511104 belong"),

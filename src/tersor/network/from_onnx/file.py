@@ -2,7 +2,7 @@
 
 So a bad file is refused before anything large is imported: bytes that are no model, bombs,
 tensors and inputs of impossible sizes, data outside the model's folder, graphs with cycles
-or loose ends, operator sets that do not exist.
+or loose ends, operators and operator sets that are not known.
 """
 
 import math
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tersor.errors import FileError, FormatError, ModelError
 from tersor.network.from_onnx.external import bytes_of, is_elsewhere, place_of, tensors_of
+from tersor.network.from_onnx.known import check_operators, needed
 from tersor.network.from_onnx.messages import messages
 from tersor.network.from_onnx.wire import BITS, look_over
 
@@ -35,6 +36,7 @@ class OnnxFile:
         inputs: What a caller gives.
         initializers: What the file gives, by name.
         names: Of the nodes, in order; of one without a name, that of its first output.
+        alive: Of the nodes, in order: whether the outputs need it.
         readers: How many nodes and outputs read each value.
         opset: Of the default domain, one of `OPSETS`.
     """
@@ -44,6 +46,7 @@ class OnnxFile:
     inputs: list["ValueInfoProto"]
     initializers: dict[str, "TensorProto"]
     names: list[str]
+    alive: list[bool]
     readers: dict[str, int]
     opset: int
 
@@ -64,6 +67,7 @@ def parse(model: bytes | Path) -> OnnxFile:
         FileError: The file, or one beside it, cannot be read.
         FormatError: The bytes are no ONNX model, or its tensors are damaged.
         ModelError: The graph is not a valid one, or larger than any memory.
+        UnsupportedError: A node that the outputs need is of no known operator.
     """
     folder = model.parent if isinstance(model, Path) else None
     proto = _parsed(_bytes(model) if isinstance(model, Path) else model)
@@ -82,7 +86,11 @@ def parse(model: bytes | Path) -> OnnxFile:
             place_of(tensor, folder, bytes_of(tensor))
     names = [node.name or next(iter(node.output), "") for node in graph.node]
     readers = _readers(graph, inputs, names)
-    return OnnxFile(proto, folder, inputs, initializers, names, readers, _opset(proto))
+    opset, alive = _opset(proto), needed(graph)
+    found = zip(graph.node, names, alive, strict=True)
+    nodes = ((node, name) for node, name, is_needed in found if is_needed)
+    check_operators(nodes, initializers, opset, LARGEST_BYTES)
+    return OnnxFile(proto, folder, inputs, initializers, names, alive, readers, opset)
 
 
 def too_large(name: str) -> ModelError:

@@ -1,8 +1,10 @@
 """What of ONNX can be read, as the text of docs/onnx-operators.md.
 
-`python -m tersor.network.from_onnx.listing > docs/onnx-operators.md` writes it again.
+`python -m tersor.network.from_onnx.listing > docs/onnx-operators.md` writes it again; for the
+names alone see `known`.
 """
 
+import sys
 import textwrap
 
 from onnx import defs
@@ -73,6 +75,12 @@ def listing() -> str:
     return "\n".join(parts)
 
 
+def names() -> str:
+    """The operators that are not refused at sight, one per line."""
+    own = sorted(OPERATORS.keys() | defined_by_others())
+    return "\n".join([*own, *(f"com.microsoft.{name}" for name in sorted(MICROSOFT)), ""])
+
+
 def _by_definition() -> set[str]:
     refused = {name for names in REFUSED.values() for name in names.split()}
     return set(defined_by_others()) - set(OPERATORS) - refused
@@ -88,4 +96,4 @@ def _lines(names: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    print(listing(), end="")  # noqa: T201 - its purpose
+    print(names() if "--names" in sys.argv else listing(), end="")  # noqa: T201 - its purpose

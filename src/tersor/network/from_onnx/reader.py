@@ -11,7 +11,7 @@ from tersor.errors import ModelError, TersorError, UnsupportedError
 from tersor.network.from_onnx import ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
 from tersor.network.from_onnx.file import DEFAULT_DOMAIN, OnnxFile, parse
-from tersor.network.from_onnx.functions import body_of, defined_by_others, nodes_of
+from tersor.network.from_onnx.functions import body_of, nodes_of
 from tersor.network.from_onnx.guards import move_guards
 from tersor.network.from_onnx.names import readable
 from tersor.network.from_onnx.operation import Operation
@@ -60,10 +60,9 @@ class _Reader:
     def __init__(self, file: OnnxFile) -> None:
         self.graph, self.folder, self.inputs = file.graph, file.folder, file.inputs
         self.initializers, self.names = file.initializers, file.names
-        self.readers = file.readers
+        self.readers, self.alive = file.readers, file.alive
         self.opset = file.opset
         self.constants: dict[str, Constant] = {}
-        self.alive = self._alive()
 
     def network(self) -> Network:
         """Build in the first pair of worlds in which every operation accepts its inputs."""
@@ -79,16 +78,6 @@ class _Reader:
                 except (_MisfitError, UnsupportedError):
                     continue
             raise ModelError(misfit.tensor, misfit.problem, misfit.remedy) from None
-
-    def _alive(self) -> list[bool]:
-        """Which nodes the outputs need."""
-        needed = {output.name for output in self.graph.output}
-        alive = []
-        for node in reversed(self.graph.node):
-            alive.append(not needed.isdisjoint(filter(None, node.output)))
-            if alive[-1]:
-                needed.update(filter(None, node.input))
-        return alive[::-1]
 
     def _build(self, worlds: Worlds, world: World) -> Network:
         builder = Builder(worlds=len(world.sizes), sizes_are_telling=world.telling)
@@ -110,12 +99,7 @@ class _Reader:
         return Operation(builder, node, name, self.opset, inputs, wanted, self._tensor)
 
     def _import(self, op: Operation, values: dict[str, Value]) -> None:
-        domain = op.node.domain
-        function = _TABLES.get(domain, {}).get(op.node.op_type)
-        defined = defined_by_others() if domain in DEFAULT_DOMAIN else frozenset()
-        if function is None and op.node.op_type not in defined:
-            whose = "" if domain in DEFAULT_DOMAIN else f"of the domain {domain!r} "
-            raise op.refuse(f"{whose}cannot be read")
+        function = _TABLES.get(op.node.domain, {}).get(op.node.op_type)
         op.builder.name, op.builder.emitted = readable(op.name), set()
         try:
             result = _symbolic(op)

@@ -10,6 +10,7 @@ Source: onnx.proto3; https://protobuf.dev/programming-guides/encoding/
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from tersor.errors import FormatError
 
@@ -22,8 +23,7 @@ _DIMENSIONS_MOST = 64
 _LONGEST_NUMBER = 10  # bytes
 
 
-@dataclass(frozen=True, slots=True)
-class _List:
+class _List(NamedTuple):
     """What stands in a field: the kind of its messages, how many may be, what they are."""
 
     kind: str

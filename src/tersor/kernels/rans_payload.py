@@ -60,6 +60,10 @@ _LEVELS = 18  # most bits of a weight
 _KEPT = 3  # bits of a weight below its highest
 _HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
 _SAMPLE, _SAMPLES = 2**13, 8  # bytes of a sample, and how many of them choose the form
+_NOISE_SAMPLE, _NOISE_LEAST = 2**11, 2**16  # symbols of a sample, and of a plane that has some
+_NOISE = (
+    1000  # units of 2^-16 bits that samples of noise lack: 736 expected, with a spread of 65
+)
 _PER_LANES = 16  # n lanes, of about a byte each, are worth it for 16 n^2 bytes of words
 _SYMBOL_BITS = 5  # that a symbol takes in a table, about
 _WORTH = 400  # the part of the size that more bits, which are slower, must save
@@ -196,6 +200,9 @@ def _decode_plane(plane: _Plane, weights: Weights, body: Bytes, target: Bytes) -
 
 def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]:
     """Write how a plane is coded into the head; return its weights, if any, and its body."""
+    if _is_noise(plane):
+        head.put(0, 1)
+        return None, plane.tobytes()
     counts = kernels.histogram(plane)
     weights = _weights(counts)
     bits, cost = _precision(counts, weights)
@@ -257,10 +264,25 @@ def _form(data: Bytes) -> int:
 
 def _cost(plane: Bytes) -> int:
     """Bits that a plane takes, about."""
-    counts, log2 = kernels.histogram(plane).astype(np.int64), log2_table()
+    counts = kernels.histogram(plane).astype(np.int64)
     table = _SYMBOL_BITS * int(np.count_nonzero(counts))
-    entropy = int((counts * (log2[plane.size] - log2[counts])).sum()) >> LOG_FRACTION
-    return min(8 * plane.size, table + entropy)
+    return min(8 * plane.size, table + (_entropy(counts) >> LOG_FRACTION))
+
+
+def _entropy(counts: NDArray[np.int64]) -> int:
+    """Bits that up to 2^16 symbols take at least, in units of 2^-16."""
+    log2 = log2_table()
+    return int((counts * (log2[counts.sum()] - log2[counts])).sum())
+
+
+def _is_noise(plane: Bytes) -> bool:
+    """Whether samples of a large plane look like noise: it is kept as it is."""
+    if plane.size < _NOISE_LEAST:
+        return False
+    starts = [plane.size // _SAMPLES * i for i in range(_SAMPLES)]
+    sample = np.concatenate([plane[at : at + _NOISE_SAMPLE] for at in starts])
+    counts = kernels.histogram(sample).astype(np.int64)
+    return _entropy(counts) >= ((8 << LOG_FRACTION) - _NOISE) * sample.size
 
 
 def _weights(counts: Counts) -> Weights:

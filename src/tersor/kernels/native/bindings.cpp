@@ -108,29 +108,41 @@ void bind_rans(nb::module_& m) {
       Free());
 }
 
+// A Python object of so many bytes, yet to be written.
+nb::object new_bytes(std::size_t count) {
+  nb::object found = nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(count)));
+  if (!found.is_valid()) throw std::bad_alloc();
+  return found;
+}
+
+std::uint8_t* bytes_of(const nb::object& object) {
+  return reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(object.ptr()));
+}
+
 void bind_payloads(nb::module_& m) {
   m.def("rans_write", [](Bytes data, In<std::int64_t> log2, bool single, int level) {
     require(supported(level), "level");
     require(data.size() >= 1, "data");
     require(log2.size() == (1u << 16) + 1, "log2");
-    std::vector<std::uint8_t> payload;
+    RansPayload payload;
     {
       const nb::gil_scoped_release free;
       payload = rans_write(data.data(), data.size(), log2.data(), single, static_cast<Level>(level));
     }
-    return nb::bytes(payload.data(), payload.size());
+    nb::object found = new_bytes(payload.size());
+    const nb::gil_scoped_release free;
+    payload.copy(bytes_of(found));
+    return found;
   });
   // The bytes, or None; nothing is allocated before the payload says how many there are.
   m.def("rans_bytes", [](Bytes payload, std::size_t count, int level) -> nb::object {
     require(supported(level), "level");
     if (!rans_counts(payload.data(), payload.size(), count)) return nb::none();
-    nb::object found = nb::steal(PyBytes_FromStringAndSize(nullptr, static_cast<Py_ssize_t>(count)));
-    if (!found.is_valid()) throw std::bad_alloc();
-    auto* to = reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(found.ptr()));
+    nb::object found = new_bytes(count);
     bool fine = false;
     {
       const nb::gil_scoped_release free;
-      fine = rans_read(payload.data(), payload.size(), to, count, static_cast<Level>(level));
+      fine = rans_read(payload.data(), payload.size(), bytes_of(found), count, static_cast<Level>(level));
     }
     return fine ? found : nb::none();
   });

@@ -10,6 +10,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 static_assert(std::endian::native == std::endian::little, "words are stored little-endian");
@@ -86,10 +87,25 @@ bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* 
                  const std::uint32_t* frequencies, unsigned bits, std::uint8_t* out, std::size_t n,
                  std::size_t n_alone, Level level);
 
+// A payload in pieces: its head, and what was or stands elsewhere.
+struct RansPayload {
+  struct Piece {
+    std::unique_ptr<std::uint8_t[]> own;  // null if the bytes are the caller's, or those of `planes`
+    const std::uint8_t* bytes;
+    std::size_t size;
+  };
+  std::vector<std::uint8_t> head;
+  std::unique_ptr<std::uint8_t[]> planes;
+  std::vector<Piece> body;
+
+  std::size_t size() const;
+  void copy(std::uint8_t* out) const;  // size() bytes
+};
+
 // rans_payload.cpp: count >= 1 bytes as the codec rans stores them; log2 of 0 .. 2^16 in units of 2^-16;
-// elements are single bytes, or of any width.
-std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t count,
-                                     const std::int64_t* log2, bool single, Level level);
+// elements are single bytes, or of any width. The payload refers to the data.
+RansPayload rans_write(const std::uint8_t* data, std::size_t count, const std::int64_t* log2, bool single,
+                       Level level);
 // Whether the payload says that it is of so many bytes.
 bool rans_counts(const std::uint8_t* payload, std::size_t n, std::size_t count);
 // False if the payload is not well formed, or not of that many bytes.

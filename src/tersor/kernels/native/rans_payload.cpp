@@ -15,6 +15,8 @@ namespace {
 constexpr std::size_t symbols = 256;
 constexpr std::size_t sample_bytes = 1u << 13, samples = 8;
 constexpr unsigned kept_bits = 3, most_level = 18, fraction = 16, symbol_bits = 5;
+constexpr std::size_t noise_sample = 1u << 11, noise_least = 1u << 16;
+constexpr std::int64_t noise_bits = 1000;
 constexpr std::uint64_t heaviest = 15u << 14, per_lanes = 16, worth = 400;
 
 struct Form {
@@ -112,17 +114,20 @@ void put_weights(BitWriter& head, const Weights& weights) {
   }
 }
 
+// Bits that the symbols take at least, in units of 2^-16; n <= 2^16.
+std::int64_t entropy(const Histogram& counts, std::size_t n, const std::int64_t* log2) {
+  std::int64_t sum = 0;
+  for (const std::uint64_t count : counts) sum += static_cast<std::int64_t>(count) * (log2[n] - log2[count]);
+  return sum;
+}
+
 // Bits that a plane takes, about.
 std::uint64_t estimate(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2) {
   Histogram counts;
   histogram(plane, n, counts);
-  std::int64_t entropy = 0;
-  std::uint64_t table = 0;
-  for (const std::uint64_t count : counts) {
-    table += count > 0 ? symbol_bits : 0;
-    entropy += static_cast<std::int64_t>(count) * (log2[n] - log2[count]);
-  }
-  return std::min<std::uint64_t>(8 * n, table + static_cast<std::uint64_t>(entropy >> fraction));
+  const auto occurring = symbols - static_cast<std::size_t>(std::count(counts, counts + symbols, 0u));
+  const auto least = static_cast<std::uint64_t>(entropy(counts, n, log2) >> fraction);
+  return std::min<std::uint64_t>(8 * n, symbol_bits * occurring + least);
 }
 
 // The form in which samples of the data take the fewest bits; among equals the first.
@@ -189,14 +194,26 @@ Precision choose_precision(const Histogram& counts, const Weights& weights, cons
   return {least_bits + static_cast<unsigned>(chosen - costs), *chosen};
 }
 
-void append(std::vector<std::uint8_t>& out, const void* from, std::size_t n) {
-  const auto* bytes = static_cast<const std::uint8_t*>(from);
-  out.insert(out.end(), bytes, bytes + n);
+// Whether samples of a large plane are as uneven as those of noise.
+bool is_noise(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2) {
+  if (n < noise_least) return false;
+  std::uint8_t sample[samples * noise_sample];
+  for (std::size_t i = 0; i < samples; ++i) {
+    std::memcpy(sample + i * noise_sample, plane + n / samples * i, noise_sample);
+  }
+  Histogram counts;
+  histogram(sample, sizeof sample, counts);
+  return entropy(counts, sizeof sample, log2) >= ((8 << fraction) - noise_bits) * std::int64_t{sizeof sample};
 }
 
 // How the plane is coded goes into the head, its states and words, or its bytes, into the body.
 bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, BitWriter& head,
-                  Weights& weights, std::vector<std::uint8_t>& body, Level level) {
+                  Weights& weights, std::vector<RansPayload::Piece>& body, Level level) {
+  if (is_noise(plane, n, log2)) {
+    head.put(0, 1);
+    body.push_back({nullptr, plane, n});
+    return false;
+  }
   Histogram counts;
   histogram(plane, n, counts);
   to_weights(counts, weights);
@@ -206,21 +223,23 @@ bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* 
   const auto occurring = symbols - static_cast<std::size_t>(std::count(weights, weights + symbols, 0u));
   if (symbol_bits * occurring + cost + 16 * lanes + 16 >= 8 * n) {
     head.put(0, 1);
-    append(body, plane, n);
+    body.push_back({nullptr, plane, n});
     return false;
   }
   Frequencies frequencies;
   to_frequencies(weights, bits, frequencies);
   std::uint32_t states[most_lanes];
-  const auto words = std::make_unique_for_overwrite<std::uint16_t[]>(n);
-  const auto [missing, start, alone] = rans_encode(plane, n, frequencies, bits, lanes, states, words.get(), level);
+  Buffer own = buffer(4 * lanes + 2 * n);
+  auto* words = reinterpret_cast<std::uint16_t*>(own.get() + 4 * lanes);
+  const auto [missing, start, alone] = rans_encode(plane, n, frequencies, bits, lanes, states, words, level);
   head.put(1, 1);
   head.put(bits - least_bits, 2);
   head.put(static_cast<unsigned>(std::bit_width(lanes)) - 1, 3);
   head.put_size(n - start);
   if (lanes > 1) head.put_size(alone);
-  append(body, states, 4 * lanes);
-  append(body, words.get() + start, 2 * (n - start));
+  const auto* first = reinterpret_cast<const std::uint8_t*>(words + start) - 4 * lanes;
+  std::memcpy(own.get() + (first - own.get()), states, 4 * lanes);
+  body.push_back({std::move(own), first, 4 * lanes + 2 * (n - start)});
   return true;
 }
 
@@ -284,28 +303,40 @@ bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, st
   return true;
 }
 
-std::vector<std::uint8_t> rans_write(const std::uint8_t* data, std::size_t n,
-                                     const std::int64_t* log2, bool single, Level level) {
+std::size_t RansPayload::size() const {
+  std::size_t sum = head.size();
+  for (const Piece& piece : body) sum += piece.size;
+  return sum;
+}
+
+void RansPayload::copy(std::uint8_t* out) const {
+  out = std::copy(head.begin(), head.end(), out);
+  for (const Piece& piece : body) out = std::copy_n(piece.bytes, piece.size, out);
+}
+
+RansPayload rans_write(const std::uint8_t* data, std::size_t n, const std::int64_t* log2, bool single,
+                       Level level) {
   const std::size_t form = single ? 0 : choose_form(data, n, log2);
   const auto [width, turned] = forms[form];
   const std::size_t length = n / width;
-  const Buffer apart = width == 1 ? nullptr : buffer(n);
-  if (width > 1) split_planes(data, length, width, turned, apart.get());
-  const std::uint8_t* from = width == 1 ? data : apart.get();
-  std::vector<std::uint8_t> payload, body;
-  BitWriter head(payload);
+  RansPayload payload;
+  if (width > 1) {
+    payload.planes = buffer(n);
+    split_planes(data, length, width, turned, payload.planes.get());
+  }
+  const std::uint8_t* from = width == 1 ? data : payload.planes.get();
+  BitWriter head(payload.head);
   head.put_size(n);
   head.put(form, 3);
   Weights weights[8];
   bool coded[8];
   for (unsigned p = 0; p < width; ++p) {
-    coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], body, level);
+    coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], payload.body, level);
   }
   for (unsigned p = 0; p < width; ++p) {
     if (coded[p]) put_weights(head, weights[p]);
   }
   head.end();
-  payload.insert(payload.end(), body.begin(), body.end());
   return payload;
 }
 

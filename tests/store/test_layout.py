@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from tersor.codecs import find
 from tersor.codecs.mixing import Mixing
 from tersor.codecs.raw import Raw
 from tersor.codecs.sparse import Sparse
@@ -53,6 +54,40 @@ def test_pruned_floats_are_coded_as_places_and_values(monkeypatch):
     found = reader.tensor("pruned")
     assert found.dtype == floats.dtype
     assert found.tobytes() == floats.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("size", "whole"), [(2**15 - 1, 5), (2**15, 1)], ids=["smaller", "larger"]
+)
+def test_samples_choose_the_codec_of_large_blocks_of_wide_elements(monkeypatch, size, whole):
+    made = choose.Choice("portable", "a test asks for it", choose.LEVELS)
+    monkeypatch.setattr(layout, "choice", lambda: made)
+    given = []
+    for name in ("huffman", "rans", "runs", "sparse", "zstd"):
+        codec = find(name).CODEC
+
+        def encode_seen(self, data, parts=(), *, encode=codec.encode):
+            given.append(len(data))
+            return encode(self, data, parts)
+
+        monkeypatch.setattr(codec, "encode", encode_seen)
+    values = np.random.default_rng(0).normal(size=size).astype(np.float32)
+    reader = Reader(encode({"floats": values}, {}))
+    assert reader.info("floats").codec == "rans"
+    assert reader.tensor("floats").tobytes() == values.tobytes()
+    assert [length for length in given if length == values.nbytes] == [values.nbytes] * whole
+    assert sum(length == 2**15 for length in given) == (0 if whole > 1 else 5)
+
+
+def test_a_tensor_of_few_values_in_each_row_takes_the_strong_level_of_zstd():
+    """Rows of 1,000 floats that were quantized to 31 numbers, each row by its own scale."""
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(0, 5, (100, 1000)).round().clip(-15, 15)
+    values = (numbers * rng.uniform(1, 2, (100, 1))).astype(np.float32)
+    reader = Reader(encode({"rows": values}, {}))
+    assert reader.info("rows").codec == "zstd"
+    assert reader.size < 0.27 * values.nbytes  # 0.31 at the quick one
+    assert reader.tensor("rows").tobytes() == values.tobytes()
 
 
 def test_auto_leaves_the_slow_coder_to_small_blocks_and_best_is_no_larger(monkeypatch):

@@ -2,7 +2,8 @@
 
 Small tensors of one type are one block. Pieces up to 64 KiB join their neighbour if the two
 take less space together than apart, headers included. Larger tensors are cut into blocks
-of 8 MiB, or a little less, so that rows stay whole, each coded by itself.
+of 8 MiB, or a little less, so that rows stay whole, each coded by itself. For blocks of wide
+elements from 128 KiB on, samples tell which codec is the shortest.
 """
 
 import zlib
@@ -35,6 +36,8 @@ _WORTH = 1  # of a hundred bytes: what "auto" wants saved by what is slower
 _QUICK = {"context": 2**14}  # bytes that a codec decodes in a moment: "auto" gives it no more
 SEVERAL = ("fast", "auto", "best")
 _MOST_THREADS = 8  # each holds a block of 8 MiB and what came of it
+_SAMPLED = 2**17  # bytes from which on samples choose a codec for wide elements
+_SAMPLE, _SAMPLES = 2**13, 4  # bytes of a sample, whole elements of any type, and how many
 _BLOCK_HEADER = 10  # bytes that one more block takes in the directory, about
 
 
@@ -217,14 +220,30 @@ def _all_coded(
 
 def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:
     """The shortest payload; among equals that of the first coder."""
-    data = piece.data
+    data, wide = piece.data, any(part.bits > 8 for part in piece.parts)
     fit = [coder for coder in coders if len(data) <= coder.most]
     if len(fit) > 1:
-        others = _INTEGERS if any(part.bits > 8 for part in piece.parts) else _WIDE
+        others = _INTEGERS if wide else _WIDE
         fit = [coder for coder in fit if coder.codec.name not in others]
-    name, payload = fit[0].codec.name, fit[0].codec.encode(data, piece.parts)
-    for coder in fit[1:]:
-        found = coder.codec.encode(data, piece.parts)
+    if len(fit) > 1 and wide and len(data) >= _SAMPLED:
+        fit = [_shortest(_sample(piece), fit)[0]]
+    coder, payload = _shortest(piece, fit)
+    return Coded(Block(coder.codec.name, len(data), len(payload), zlib.crc32(data)), payload)
+
+
+def _shortest(piece: _Piece, coders: Sequence[Candidate]) -> tuple[Candidate, bytes]:
+    """The coder of the shortest payload, and that payload; slower ones must save enough."""
+    best, payload = coders[0], coders[0].codec.encode(piece.data, piece.parts)
+    for coder in coders[1:]:
+        found = coder.codec.encode(piece.data, piece.parts)
         if 100 * len(found) < (100 - coder.saves) * len(payload):
-            name, payload = coder.codec.name, found
-    return Coded(Block(name, len(data), len(payload), zlib.crc32(data)), payload)
+            best, payload = coder, found
+    return best, payload
+
+
+def _sample(piece: _Piece) -> _Piece:
+    """Parts of a piece, from its start on at equal distances."""
+    step = len(piece.data) // _SAMPLES // _SAMPLE * _SAMPLE
+    parts = [piece.data[step * i : step * i + _SAMPLE] for i in range(_SAMPLES)]
+    part = piece.parts[0]
+    return _Piece(b"".join(parts), (Part(_SAMPLE * _SAMPLES, part.bits, part.shape),))

@@ -63,7 +63,7 @@ class Subject:
 
 _ALL = (
     Subject("lenet300", "LeNet-300-100", "Deep Compression: 27 KB at 1.58 %", LeNet300, 40),
-    Subject("lenet5", "LeNet-5", "Deep Compression: 44 KB at 0.74 %", LeNet5, 20),
+    Subject("lenet5", "LeNet-5", "Deep Compression: 44 KB at 0.74 %", LeNet5, 15),
     Subject(
         "squeezenet",
         "SqueezeNet 1.1, nothing trained",

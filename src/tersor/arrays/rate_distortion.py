@@ -15,6 +15,7 @@ arXiv:1907.11900, section 3.
 """
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,41 @@ Codes = NDArray[np.int16]
 
 MOST = 127  # of the magnitude of an integer
 _TURNS = 6
+_STEPS = 14  # that are tried, from MOST integers on either side to one
+
+
+class Option(NamedTuple):
+    """Weights as integers.
+
+    Attributes:
+        cost: Error plus what the bits cost.
+        error: Weighted by importance.
+        step: Of the integers.
+        codes: int16, of the shape of the weights.
+    """
+
+    cost: float
+    error: float
+    step: float
+    codes: Codes
+
+
+def options(weights: Floats, importance: Floats, rate: float) -> list[Option]:
+    """Integers for weights at steps of all sizes, the cheapest first.
+
+    Args:
+        weights: Of any shape, not all 0.
+        importance: Of the same shape, see `round_by_rate`.
+        rate: What a bit costs.
+    """
+    largest = float(np.abs(weights).max())
+    found = []
+    for step in np.geomspace(largest / MOST, 1.2 * largest, _STEPS):
+        flat = weights.reshape(-1), importance.reshape(-1)
+        codes, error, bits = round_by_rate(*flat, float(step), rate)
+        shaped = codes.reshape(weights.shape)
+        found.append(Option(error + rate * bits, error, float(step), shaped))
+    return sorted(found, key=lambda option: option.cost)
 
 
 def round_by_rate(
@@ -63,7 +99,7 @@ def _turns(codes: Codes, options: Codes, errors: Floats, rate: float) -> Iterato
     """Integers and their frequencies in turns, until they agree."""
     yield codes
     for _ in range(_TURNS if rate > 0 else 0):
-        prices = errors + rate * _lengths(codes)[options + MOST]
+        prices = errors + rate * lengths(codes)[options + MOST]
         found = np.take_along_axis(options, prices.argmin(0)[None], 0)[0]
         if np.array_equal(found, codes):
             return
@@ -81,13 +117,16 @@ def entropy_bits(codes: Codes) -> float:
     >>> entropy_bits(np.array([0, 0, 1, -1], np.int16))
     6.0
     """
-    counts = np.bincount(codes.astype(np.int64) + MOST)
+    counts = np.bincount(codes.reshape(-1).astype(np.int64) + MOST)
     counts = counts[counts > 0]
     return float((counts * np.log2(codes.size / counts)).sum())
 
 
-def _lengths(codes: Codes) -> Floats:
-    """Bits of each integer, -MOST to MOST; those that are not there as if seen once."""
-    counts = np.bincount(codes.astype(np.int64) + MOST, minlength=2 * MOST + 1)
+def lengths(codes: Codes) -> Floats:
+    """Bits of each integer, -MOST to MOST, by how frequent it is among `codes`, of any shape.
+
+    Those that are not there count as if seen once.
+    """
+    counts = np.bincount(codes.reshape(-1).astype(np.int64) + MOST, minlength=2 * MOST + 1)
     found: Floats = np.log2(codes.size + 1) - np.log2(np.maximum(counts, 1))
     return found

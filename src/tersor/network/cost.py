@@ -94,8 +94,17 @@ def cost(network: Network) -> Cost:
         macs=sum(r.macs for r in rows),
         weight_bytes=sum(r.weight_bytes for r in rows)
         + sum(_bytes(network, p) for p in others),
-        peak_activation_bytes=_peak(network.graph, found),
+        peak_activation_bytes=max(_live(network.graph, found).values(), default=0),
     )
+
+
+def live_activation_bytes(network: Network) -> dict[str, int]:
+    """Bytes of the activations of one sample that live while each node computes, by its name.
+
+    Raises:
+        UnsupportedError: A value's size depends on other values.
+    """
+    return _live(network.graph, values(network))
 
 
 def describe(network: Network) -> dict[str, Any]:
@@ -234,8 +243,8 @@ _COUNTERS: dict[str, Callable[[Any, Any], int]] = {
 }
 
 
-def _peak(graph: fx.Graph, found: dict[str, Any]) -> int:
-    """The most bytes of activations that live at once."""
+def _live(graph: fx.Graph, found: dict[str, Any]) -> dict[str, int]:
+    """The bytes of activations that live while each node computes, by its name."""
     order = list(graph.nodes)
     memory = {
         n: _memory(found[n.name]) for n in order if not is_stored(n) and n.op != "output"
@@ -249,12 +258,12 @@ def _peak(graph: fx.Graph, found: dict[str, Any]) -> int:
     for node in order:
         if node.op == "placeholder":
             live.update(memory[node])
-    peak = sum(live.values())
+    totals = {}
     for i, node in enumerate(order):
         live.update(memory.get(node, {}))
-        peak = max(peak, sum(live.values()))
+        totals[node.name] = sum(live.values())
         live = {place: size for place, size in live.items() if last[place] > i}
-    return peak
+    return totals
 
 
 def _memory(value: Any) -> dict[int, int]:

@@ -37,16 +37,20 @@ _FRESH = {  # operations whose result is of floats and shares no memory with any
 }
 
 
-def for_running(network: Network, keep: Container[str] = ()) -> Network:
+def for_running(
+    network: Network, keep: Container[str] = (), *, packed: bool = True
+) -> Network:
     """The same network for runs without gradients; nodes keep their names.
 
     Args:
         network: In evaluation mode.
         keep: Names of nodes whose values somebody else looks at.
+        packed: Whether convolutions are packed; not where weights are to be replaced later.
     """
     result = network.copy()
     _decode(result)
-    pack(result, keep)
+    if packed:
+        pack(result, keep)
     for node in result.graph.nodes:
         source: Any = next(iter(node.args), None)
         if _is_free(source, node) and source.name not in keep:

@@ -1,0 +1,186 @@
+"""Rounding weights one after the other, each making up for the errors before it.
+
+A row w of a weight meets inputs x. With H = E x x^T, rounding it to q step costs
+
+    D = s (w - q step)^T H (w - q step),        s: how much the row's result matters.
+
+Columns are rounded in order. What is left of a rounding is taken back by the columns that
+are still free, which is best done (Hassibi and Stork) with U, the upper Cholesky factor of
+the inverse of H:
+
+    q_j      makes  s (w_j - q step)^2 / U_jj^2 + price * bits(q)  small
+    w_(>j)   <-  w_(>j) - (w_j - q_j step) / U_jj * U_(j, >j)
+
+Inputs may come out of rounded layers themselves. The row that then gives what w gave with
+exact inputs y is, by least squares, w + w (E y x^T - H) H^-1: see `regressed`.
+
+Source: Hassibi, Stork, "Second order derivatives for network pruning: optimal brain surgeon",
+NeurIPS 1992; Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ", arXiv:2210.17323; prices of bits
+as in `arrays.rate_distortion`.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tersor.arrays.rate_distortion import (
+    MOST,
+    Codes,
+    Floats,
+    entropy_bits,
+    lengths,
+    options,
+)
+
+Mask = NDArray[np.bool_]
+
+_STEPS = (0.8, 1.0, 1.25, 1.6)  # times the best one without compensation
+_TURNS = 2  # of roundings and how frequent each integer is
+_DAMPING = 0.003  # of the mean of the diagonal: samples do not tell everything
+_BLOCK = 64  # columns, after which those behind hear of the errors
+
+
+class Seen(NamedTuple):
+    """What weights meet, on average over samples and positions.
+
+    Attributes:
+        own: (groups, k, k), E x x^T of inputs x that come from rounded layers.
+        cross: (groups, k, k), E y x^T; y: the same inputs without roundings.
+    """
+
+    own: Floats
+    cross: Floats
+
+
+class Rounded(NamedTuple):
+    """What became of weights.
+
+    Attributes:
+        codes: int16 (groups, rows, k).
+        step: Of the codes.
+        rest: float64 (groups, rows, free): the columns that are not rounded.
+    """
+
+    codes: Codes
+    step: float
+    rest: Floats
+
+
+def rounded(
+    weights: Floats, seen: Seen, importance: Floats, allowed: Mask, price: float
+) -> Rounded:
+    """Integers for weights, at the step that is best.
+
+    Args:
+        weights: (groups, rows, k + free): the last `free` columns are not rounded.
+        seen: What they meet.
+        importance: (groups, rows), at least 0.
+        allowed: (groups, rows, k): false where the integer must be 0.
+        price: What a bit costs.
+    """
+    count = allowed.shape[2]
+    wanted = regressed(weights, seen)
+    own = np.diagonal(seen.own, axis1=1, axis2=2)[:, None, :count]
+    alone = options(
+        np.where(allowed, wanted[:, :, :count], 0.0), importance[:, :, None] * own, price
+    )[0]
+    upper = factor(seen.own)
+    found = []
+    for times in _STEPS:
+        step, codes = alone.step * times, alone.codes
+        for _ in range(_TURNS):
+            bits = price * lengths(codes)
+            codes, rest = round_in_turn(wanted, upper, importance, step, bits, allowed)
+        left = wanted - np.concatenate([codes * step, rest], 2)
+        cost = error_of(left, seen.own, importance) + price * entropy_bits(codes)
+        found.append((cost, Rounded(codes, step, rest)))
+    return min(found, key=lambda each: each[0])[1]
+
+
+def damped(moments: Floats) -> Floats:
+    """Moments (groups, k, k) that have an inverse, however few samples there were."""
+    k = moments.shape[-1]
+    mean = np.trace(moments, axis1=1, axis2=2) / k
+    return moments + (_DAMPING * mean + 1e-12)[:, None, None] * np.eye(k)
+
+
+def regressed(weights: Floats, seen: Seen) -> Floats:
+    """The weights that do with rounded inputs what these do with exact ones.
+
+    Args:
+        weights: (groups, rows, k).
+        seen: What they meet.
+    """
+    change = weights @ (seen.cross - seen.own)
+    found = np.linalg.solve(damped(seen.own), change.swapaxes(1, 2))
+    best: Floats = weights + found.swapaxes(1, 2)
+    return best
+
+
+def factor(moments: Floats) -> Floats:
+    """U, upper triangular with U^T U the inverse of the damped moments; (groups, k, k)."""
+    lower = np.linalg.cholesky(np.linalg.inv(damped(moments)))
+    return np.ascontiguousarray(lower.swapaxes(1, 2))
+
+
+def round_in_turn(
+    weights: Floats,
+    upper: Floats,
+    importance: Floats,
+    step: float,
+    bits: Floats,
+    allowed: Mask,
+) -> tuple[Codes, Floats]:
+    """Integers for weights at one step, and what becomes of the columns that stay floats.
+
+    Args:
+        weights: (groups, rows, k + free): the last `free` columns are not rounded.
+        upper: (groups, k + free, k + free), see `factor`.
+        importance: (groups, rows), at least 0.
+        step: Above 0.
+        bits: (2 * MOST + 1,), what the integers -MOST ... MOST cost, times their price.
+        allowed: (groups, rows, k): false where the integer must be 0.
+
+    Returns:
+        The integers, int16 (groups, rows, k), and the rest, float64 (groups, rows, free).
+    """
+    work = weights.copy()
+    codes: Codes = np.zeros(allowed.shape, np.int16)
+    count = allowed.shape[-1]
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        errors = np.empty((*work.shape[:2], stop - start))
+        for j in range(start, stop):
+            own, column = upper[:, j, j][:, None], work[:, :, j]
+            chosen = _cheapest(column / step, importance * np.square(step / own), bits)
+            codes[:, :, j] = chosen = chosen * allowed[:, :, j]
+            errors[:, :, j - start] = error = (column - chosen * step) / own
+            work[:, :, j + 1 : stop] -= error[:, :, None] * upper[:, j, None, j + 1 : stop]
+        work[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
+    return codes, work[:, :, count:]
+
+
+def error_of(change: Floats, moments: Floats, importance: Floats) -> float:
+    """What changes of weights cost: D, summed over all rows.
+
+    Args:
+        change: (groups, rows, k).
+        moments: (groups, k, k).
+        importance: (groups, rows).
+    """
+    each = ((change @ moments) * change).sum(2)
+    return float((importance * each).sum())
+
+
+def _cheapest(exact: Floats, importance: Floats, bits: Floats) -> Codes:
+    """Of 0 and the two integers around each number, the one that costs least."""
+    size = np.abs(exact)
+    low = np.minimum(size, MOST - 1).astype(np.int16)
+    sign = np.where(exact < 0, np.int16(-1), np.int16(1))
+    near, far = sign * low, sign * (low + 1)
+    none = importance * np.square(size) + bits[MOST]
+    below = importance * np.square(size - low) + bits[near + MOST]
+    above = importance * np.square(size - low - 1) + bits[far + MOST]
+    found = np.where(above < below, far, near)
+    return np.where(none <= np.minimum(above, below), np.int16(0), found)

@@ -16,6 +16,7 @@ from tersor.errors import InputError, ModelError
 from tersor.export.onnx import to_onnx
 from tersor.pipeline import Options, compress
 from tersor.pipeline.trials import Trials
+from tersor.plan.recipe import Step
 from tersor.plan.recipe_file import parse_recipe
 from tersor.plan.variants import seeded
 from tersor.store.model import load_meta, packed_bytes
@@ -119,10 +120,20 @@ def test_the_control_is_a_dense_network_no_larger_than_the_winner(three):
     assert "trained anew" in row["why_not"]
 
 
-def test_where_the_original_is_kept_nothing_is_tried(three):
-    nothing = SimpleNamespace(steps=())
-    assert Trials(nothing).jobs(Options(seeds=3, ablate=True)) == []
+def test_where_the_original_is_kept_nothing_is_tried_and_that_is_said(three):
+    kept = Trials(SimpleNamespace(steps=(), recipe=three.recipe))
+    assert kept.jobs(Options(seeds=3, ablate=True, control="scratch")) == []
+    (row,) = kept.run([], three.report, print)
+    assert row["why_not"].startswith("the original was kept")
     assert len(Trials(SimpleNamespace(steps=steps_of(three))).jobs(Options(seeds=3))) == 2
+
+
+def test_a_winner_that_draws_nothing_has_one_seed_and_that_is_said(three):
+    steps = (Step("prune.magnitude"),)
+    same = Trials(SimpleNamespace(steps=steps, recipe=three.recipe))
+    assert same.jobs(Options(seeds=3)) == []
+    (row,) = same.run([], three.report, print)
+    assert row["why_not"] == "draws nothing at random: every seed gives this file"
 
 
 def test_a_variant_that_cannot_be_made_says_why(three):

@@ -57,6 +57,11 @@ class Options:
         if self.control not in {None, "scratch"}:
             raise InputError("control", got=self.control, allowed='"scratch" or None')
 
+    @property
+    def tries_variants(self) -> bool:
+        """Whether anything is to be tried beside the winner."""
+        return self.seeds > 1 or self.ablate or self.control is not None
+
     def tell(self, phase: str, done: float) -> None:
         """Pass progress on, if anybody listens."""
         if self.on_progress is not None:

@@ -29,6 +29,8 @@ from tersor.store.model import packed_bytes
 from tersor.verify import compare
 
 Progress = Callable[[float], None]
+_KEPT = "the original was kept: nothing of the recipe is left to be varied"
+_SAME = "draws nothing at random: every seed gives this file"
 _NARROW = 0.5  # at which is looked whether it can be done
 
 
@@ -86,7 +88,7 @@ class Trials:
         return [Variant("coder", f"coder {n}", self.findings.steps, codec=n) for n in others]
 
     def run(self, jobs: Sequence[Variant], report: Report, told: Progress) -> list[Trial]:
-        """The winner, and what came of each variant.
+        """The winner, and what came of each variant; why there is none to be tried.
 
         Args:
             jobs: See `jobs`.
@@ -94,6 +96,8 @@ class Trials:
             told: Called with the fraction that is done.
         """
         winner = _published(report, self.findings.recipe.name)
+        if not jobs:
+            return [{**winner, "why_not": _SAME if self.findings.steps else _KEPT}]
         found = [winner]
         for index, job in enumerate(jobs):
             found.append(self._tried(job, winner, _part(told, index, len(jobs))))

@@ -131,10 +131,11 @@ class Work:
 
     def _try_variants(self, trials: Trials, report: Report) -> None:
         """What was asked for beside the winner, for the report."""
+        if not self.options.tries_variants:
+            return
         jobs = trials.jobs(self.options)
-        if jobs:
-            with self._phase(f"try {len(jobs)} variants") as told:
-                report["trials"] = trials.run(jobs, report, told)
+        with self._phase(f"try {len(jobs)} variants") as told:
+            report["trials"] = trials.run(jobs, report, told)
 
     def _look(self, network: Network) -> None:
         """Keep of the recipe what is for this kind of network, if it asks."""

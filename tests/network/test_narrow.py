@@ -73,6 +73,13 @@ def test_padded_channels_and_written_sizes_follow(factor):
     assert scores.shape == (3, 5)
 
 
+@pytest.mark.parametrize(("factor", "pair"), [(0.5, (1, 3)), (1.0, (2, 6)), (0.0, (0, 0))])
+def test_channels_of_zeros_stay_divided_as_they_were(factor, pair):
+    graph = narrowed(IMAGES, factor).graph
+    (pads,) = (node.args[1] for node in graph.nodes if "pad" in str(node.target))
+    assert tuple(pads) == (0, 0, 0, 0, *pair)
+
+
 def test_weights_are_drawn_by_the_seed_within_the_range_of_their_fan_in():
     one, same, other = (narrowed(perceptron(), 0.5, seed=seed) for seed in (0, 0, 1))
     weight = one.tensor("second.weight").detach()

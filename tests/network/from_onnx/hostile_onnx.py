@@ -252,9 +252,9 @@ def not_a_number(value):
 def of_subgraphs():
     body = helper.make_graph([node("Relu", "x", "z")], "body", [], [])
     body.output.append(helper.make_empty_tensor_value_info("z"))
-    weights = {"c": np.array(True)}
     made = node("If", "c", "y", then_branch=body, else_branch=body)
-    return simple([made], weights=weights).SerializeToString()
+    inputs = {"x": [3], "c": ([], TensorProto.BOOL)}
+    return model([made], inputs, ["y"]).SerializeToString()
 
 
 def function_of_itself():

@@ -223,9 +223,9 @@ def test_a_dimension_beyond_all_memory_is_refused():
 
 def test_operators_that_cannot_be_read_are_named():
     caught = refused(
-        simple([node("Loop", "x", "y", name="again")]), UnsupportedError, "cannot be read"
+        simple([node("Scan", "x", "y", name="again")]), UnsupportedError, "cannot be read"
     )
-    assert (caught.node, caught.op, caught.opset) == ("again", "Loop", "opset 17")
+    assert (caught.node, caught.op, caught.opset) == ("again", "Scan", "opset 17")
 
 
 def test_foreign_domains_are_named():

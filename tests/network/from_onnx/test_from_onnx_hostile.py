@@ -62,7 +62,7 @@ WORDS = {
     "unknown_opset": "uses opset 1099511627776",
     "negative_opset": "uses opset -1",
     "unknown_domain": "of the domain 'org.elsewhere' cannot be read",
-    "subgraphs": r"If \(opset 17\) cannot be read",
+    "subgraphs": r"If \(opset 17\) has a condition that depends on data",
     "function_of_itself": "of the domain 'own' cannot be read",
     "huge_input": "Input 'x' is larger than any memory",
     "large_input": "Input 'x' is larger than any memory",

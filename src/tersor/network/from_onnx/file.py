@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tersor.errors import FileError, FormatError, ModelError
 from tersor.network.from_onnx.external import bytes_of, is_elsewhere, place_of, tensors_of
-from tersor.network.from_onnx.known import check_operators, needed
+from tersor.network.from_onnx.known import check_operators, needed, reads
 from tersor.network.from_onnx.messages import messages
 from tersor.network.from_onnx.wire import BITS, look_over
 
@@ -89,7 +89,8 @@ def parse(model: bytes | Path) -> OnnxFile:
     opset, alive = _opset(proto), needed(graph)
     found = zip(graph.node, names, alive, strict=True)
     nodes = ((node, name) for node, name, is_needed in found if is_needed)
-    check_operators(nodes, initializers, opset, LARGEST_BYTES)
+    given = {info.name for info in inputs}
+    check_operators(nodes, given, initializers, opset, LARGEST_BYTES)
     return OnnxFile(proto, folder, inputs, initializers, names, alive, readers, opset)
 
 
@@ -170,7 +171,7 @@ def _readers(
         raise ModelError("The model", "gives two values the same name", remedy)
     readers: dict[str, int] = {}
     for node, name in zip(graph.node, names, strict=True):
-        for value in filter(None, node.input):
+        for value in reads(node):
             if value not in made:
                 problem = f"is read by node {name!r} before any node makes it"
                 raise ModelError(repr(value), problem, "Export the model again.")

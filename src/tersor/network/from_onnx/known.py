@@ -6,7 +6,7 @@
 
 import math
 from array import array
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING
@@ -35,12 +35,36 @@ def needed(graph: "GraphProto") -> list[bool]:
     for node in reversed(graph.node):
         alive.append(not wanted.isdisjoint(filter(None, node.output)))
         if alive[-1]:
-            wanted.update(filter(None, node.input))
+            wanted.update(reads(node))
     return alive[::-1]
+
+
+def reads(node: "NodeProto") -> Iterator[str]:
+    """Names that a node reads: its inputs, and what graphs within it read from outside."""
+    yield from filter(None, node.input)
+    for graph in _within(node):
+        made = {port.name for port in graph.input} | {w.name for w in graph.initializer}
+        for inner in graph.node:
+            yield from (name for name in reads(inner) if name not in made)
+            made.update(inner.output)
+        yield from (output.name for output in graph.output if output.name not in made)
+
+
+def all_nodes(graph: "GraphProto") -> "Iterator[NodeProto]":
+    """The nodes of a graph, and those of graphs within them."""
+    for node in graph.node:
+        yield node
+        for inner in _within(node):
+            yield from all_nodes(inner)
+
+
+def _within(node: "NodeProto") -> "list[GraphProto]":
+    return [a.g for a in node.attribute if a.HasField("g")]
 
 
 def check_operators(
     nodes: "Iterable[tuple[NodeProto, str]]",
+    inputs: Set[str],
     initializers: "Mapping[str, TensorProto]",
     opset: int,
     most: int,
@@ -49,12 +73,14 @@ def check_operators(
 
     Args:
         nodes: Those that the outputs need, and their names.
+        inputs: Names of what a caller gives.
         initializers: What the file gives, by name.
         opset: Of the default domain.
         most: Elements of a tensor that a node may make.
 
     Raises:
-        UnsupportedError: One is of no known operator, or makes a tensor larger than that.
+        UnsupportedError: One is of no known operator, makes a tensor larger than that, or
+            chooses its course by an input.
     """
     for node, name in nodes:
         prefix = _PREFIXES.get(node.domain)
@@ -62,6 +88,8 @@ def check_operators(
         if prefix is None or prefix + node.op_type not in known_operators():
             whose = "" if prefix == "" else f"of the domain {node.domain!r} "
             problem = f"{whose}cannot be read"
+        elif node.op_type == "If" and not inputs.isdisjoint(node.input):
+            problem = "has a condition that depends on data"
         elif node.op_type in _SHAPED_BY:
             sizes = _integers(initializers.get("".join(_shape_of(node))))
             if math.prod(max(size, 1) for size in sizes) > most and 0 not in sizes:

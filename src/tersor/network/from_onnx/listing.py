@@ -13,8 +13,8 @@ from tersor.network.from_onnx.functions import defined_by_others
 from tersor.network.from_onnx.table import MICROSOFT, OPERATORS
 
 REFUSED = {
-    "control flow, unless ONNX's own definition of an operator needs none of it": (
-        "If Loop Scan SequenceMap"
+    "control flow; `If` and `Loop` are read where their course is known while reading": (
+        "Scan SequenceMap"
     ),
     "sequences and optional values": (
         "ConcatFromSequence Optional OptionalGetElement OptionalHasElement SequenceAt "
@@ -31,12 +31,16 @@ REFUSED = {
     "rare, and without a counterpart in torch": ("DeformConv MaxRoiPool"),
 }
 
+FLOW = ("If", "Loop")
 _HEAD = """# What of ONNX can be read
 
 {count} operators of the default domain, opsets 7 to {newest}, and {fused} of ONNX Runtime's
 domain `com.microsoft`. Everything else is refused with the name of the node and of the
 operator. The node tests of the `onnx` package are the judge
 (`tests/network/from_onnx/test_from_onnx_nodes.py`). This page is generated from the code.
+"""
+_KNOWN = """Conditions and numbers of rounds must be known while reading: given in the file, or
+computed from that and from shapes that are fixed.
 """
 _LIMITS = """## Limits
 
@@ -59,13 +63,13 @@ _LIMITS = """## Limits
 def listing() -> str:
     """The page."""
     own, others = sorted(OPERATORS), sorted(_by_definition())
-    head = _HEAD.format(
-        count=len(own) + len(others), newest=defs.onnx_opset_version(), fused=len(MICROSOFT)
-    )
+    count = len(own) + len(others) + len(FLOW)
+    head = _HEAD.format(count=count, newest=defs.onnx_opset_version(), fused=len(MICROSOFT))
     parts = [
         head,
         f"## By functions of their own ({len(own)})\n\n{_lines(own)}\n",
         f"## By ONNX's definition through others ({len(others)})\n\n{_lines(others)}\n",
+        f"## By the nodes within them ({len(FLOW)})\n\n{_lines(list(FLOW))}\n\n{_KNOWN}",
         f"## Of `com.microsoft` ({len(MICROSOFT)})\n\n{_lines(sorted(MICROSOFT))}\n",
         "## Refused\n\n"
         + "\n".join(_reason(why, names) for why, names in REFUSED.items())
@@ -77,7 +81,7 @@ def listing() -> str:
 
 def names() -> str:
     """The operators that are not refused at sight, one per line."""
-    own = sorted(OPERATORS.keys() | defined_by_others())
+    own = sorted({*OPERATORS, *defined_by_others(), *FLOW})
     return "\n".join([*own, *(f"com.microsoft.{name}" for name in sorted(MICROSOFT)), ""])
 
 

@@ -1,5 +1,7 @@
 """Reading an ONNX file: walk the nodes of what was parsed, in order, and build the graph."""
 
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 import onnx
@@ -8,11 +10,12 @@ from onnx import NodeProto
 from torch import fx
 
 from tersor.errors import ModelError, TersorError, UnsupportedError
-from tersor.network.from_onnx import ops_sizes
+from tersor.network.from_onnx import flow, ops_sizes
 from tersor.network.from_onnx.builder import FAILURES, Builder, MisfitError
 from tersor.network.from_onnx.file import DEFAULT_DOMAIN, OnnxFile, parse
 from tersor.network.from_onnx.functions import body_of, nodes_of
 from tersor.network.from_onnx.guards import move_guards
+from tersor.network.from_onnx.known import all_nodes, reads
 from tersor.network.from_onnx.names import readable
 from tersor.network.from_onnx.operation import Operation
 from tersor.network.from_onnx.ops_quantize import carried
@@ -22,6 +25,9 @@ from tersor.network.from_onnx.tensors import FOUR_BITS, tensor_of
 from tersor.network.from_onnx.values import Constant, Sizes, Value, as_sizes
 from tersor.network.network import Network, Port
 
+Values = MutableMapping[str, Value]
+
+_FLOW = {"If": flow.branch, "Loop": flow.loop}
 _TABLES = {"": OPERATORS, "ai.onnx": OPERATORS, "com.microsoft": MICROSOFT}
 
 
@@ -63,10 +69,11 @@ class _Reader:
         self.readers, self.alive = file.readers, file.alive
         self.opset = file.opset
         self.constants: dict[str, Constant] = {}
+        self.inner_nodes = 0
 
     def network(self) -> Network:
         """Build in the first pair of worlds in which every operation accepts its inputs."""
-        kinds = {node.op_type for node in self.graph.node}
+        kinds = {node.op_type for node in all_nodes(self.graph)}
         worlds = Worlds(self.inputs, values_make_sizes=bool(kinds & VALUES_MAKE_SIZES))
         first, *others = worlds.choices()
         try:
@@ -81,7 +88,7 @@ class _Reader:
 
     def _build(self, worlds: Worlds, world: World) -> Network:
         builder = Builder(worlds=len(world.sizes), sizes_are_telling=world.telling)
-        values: dict[str, Value] = {}
+        values: Values = {}
         ports = ports_of(self.inputs)
         for port, shapes in zip(ports, worlds.shapes(world), strict=True):
             values[port.name] = builder.placeholder(port.name, shapes, torch_dtype(port))
@@ -92,19 +99,19 @@ class _Reader:
         return self._finish(builder, ports, values)
 
     def _operation(
-        self, builder: Builder, node: NodeProto, name: str, values: dict[str, Value]
+        self, builder: Builder, node: NodeProto, name: str, values: Values
     ) -> Operation:
         inputs = [self._value(value, values) if value else None for value in node.input]
         wanted = [bool(self.readers.get(value)) for value in node.output]
         return Operation(builder, node, name, self.opset, inputs, wanted, self._tensor)
 
-    def _import(self, op: Operation, values: dict[str, Value]) -> None:
+    def _import(self, op: Operation, values: Values) -> None:
         function = _TABLES.get(op.node.domain, {}).get(op.node.op_type)
         op.builder.name, op.builder.emitted = readable(op.name), set()
         try:
             result = _symbolic(op)
             result = carried(op, function) if result is None and function else result
-            result = self._by_definition(op) if result is None else result
+            result = self._inner(op, values) if result is None else result
         except TersorError:
             raise
         except (MisfitError, KeyError, ArithmeticError, *FAILURES) as error:
@@ -116,6 +123,35 @@ class _Reader:
         made = zip(op.node.output, results, strict=False)
         values.update({name: value for name, value in made if name and value is not None})
         self._check_made(op, values)
+
+    def _inner(self, op: Operation, values: Values) -> Result:
+        """The results of a node by the nodes within it."""
+        if op.node.op_type not in _FLOW or op.node.domain not in DEFAULT_DOMAIN:
+            return self._by_definition(op)
+
+        def inside(
+            op: Operation, graph: onnx.GraphProto, given: Mapping[str, Value]
+        ) -> list[Value]:
+            return self._inside(op, graph, ChainMap(dict(given), values))
+
+        return _FLOW[op.node.op_type](op, inside)
+
+    def _inside(self, op: Operation, graph: onnx.GraphProto, values: Values) -> list[Value]:
+        """The results of a graph within a node; what is outside of it can be read there."""
+        for proto in graph.initializer:
+            values[proto.name] = self._constant(proto, f"{op.name}.{proto.name}")
+        self.inner_nodes += len(graph.node)
+        if self.inner_nodes > flow.NODES_MOST:
+            raise op.refuse(f"comes to more than {flow.NODES_MOST} nodes with all others")
+        outputs = [output.name for output in graph.output]
+        wanted = {name for node in graph.node for name in reads(node)} | set(outputs)
+        for node in graph.node:
+            inputs = [self._value(name, values) if name else None for name in node.input]
+            name = f"{op.name}.{node.name or next(iter(node.output), '')}"
+            told = [output in wanted for output in node.output]
+            inner = Operation(op.builder, node, name, self.opset, inputs, told, self._tensor)
+            self._import(inner, values)
+        return [self._value(name, values) for name in outputs]
 
     def _by_definition(self, op: Operation) -> Result:
         """The results of a node by ONNX's own definition of it."""
@@ -135,29 +171,28 @@ class _Reader:
             self._import(inner, values)
         return tuple(values.get(name) for name in body.output)
 
-    def _check_made(self, op: Operation, values: dict[str, Value]) -> None:
+    def _check_made(self, op: Operation, values: Values) -> None:
         for i, (output, wanted) in enumerate(zip(op.node.output, op.wanted, strict=True)):
             if output and wanted and output not in values:
                 raise op.refuse(f"has an output {i} that cannot be read")
 
-    def _value(self, name: str, values: dict[str, Value]) -> Value:
+    def _value(self, name: str, values: Values) -> Value:
         if name in values:
             return values[name]
         if name not in self.constants:
-            proto = self.initializers[name]
-            tensor = self._tensor(proto)
-            weight = tensor.is_floating_point() and tensor.ndim > 0
-            bits = 4 if proto.data_type in FOUR_BITS else 0
-            constant = Constant(tensor, name, weight=weight, given=True, bits=bits)
-            self.constants[name] = constant
+            self.constants[name] = self._constant(self.initializers[name], name)
         return self.constants[name]
+
+    def _constant(self, proto: onnx.TensorProto, name: str) -> Constant:
+        tensor = self._tensor(proto)
+        weight = tensor.is_floating_point() and tensor.ndim > 0
+        bits = 4 if proto.data_type in FOUR_BITS else 0
+        return Constant(tensor, name, weight=weight, given=True, bits=bits)
 
     def _tensor(self, proto: onnx.TensorProto) -> torch.Tensor:
         return tensor_of(proto, self.folder)
 
-    def _finish(
-        self, builder: Builder, inputs: tuple[Port, ...], values: dict[str, Value]
-    ) -> Network:
+    def _finish(self, builder: Builder, inputs: tuple[Port, ...], values: Values) -> Network:
         results, ports = [], []
         for i, info in enumerate(self.graph.output):
             builder.name = readable(info.name)

@@ -1,5 +1,6 @@
 """What the judge lets pass, and what not."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -19,9 +20,9 @@ def exact(feeds):
     return {"y": feeds["x"] @ W}
 
 
-def judge(limit=1.0, labels=None, metric=None):
+def judge(limit=1.0, labels=None, metric=None, **more):
     samples = Samples({"x": X}, labels)
-    return Judge(Reference(exact, samples), samples, metric, limit, 64)
+    return Judge(Reference(exact, samples), samples, metric, limit, 64, **more)
 
 
 def flipped(count):
@@ -43,6 +44,42 @@ def test_a_proportion_may_lose_the_limit_and_no_more(count, passes):
     assert (objection is None) == passes
     if not passes:
         assert objection == "drop 3.00 pp exceeds 2.00 pp"
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_a_judge_that_is_sure_asks_the_whole_interval_to_keep_the_limit(count):
+    verdict = judge().verdict(flipped(count))
+    drop = verdict.drop_pp
+    assert drop.value < drop.high
+    assert judge(drop.high, sure=True).objection(verdict) is None
+    below = (drop.value + drop.high) / 2
+    assert judge(below).objection(verdict) is None
+    assert judge(below, sure=True).objection(verdict) == (
+        f"drop {drop.value:.2f} pp, at 95 % up to {drop.high:.2f} pp, exceeds {below:.2f} pp"
+    )
+
+
+def test_a_judge_that_is_sure_asks_so_of_every_metric():
+    labels = exact({"x": X})["y"] + 0.1
+    changed = lambda f: {"y": exact(f)["y"] * 1.001}  # noqa: E731
+    found = judge(labels=labels, metric="mse")
+    verdict = found.verdict(changed)
+    worse, worst = (
+        100 * x / verdict.original.value for x in (verdict.drop.value, verdict.drop.high)
+    )
+    assert worse < worst
+    found.limit_pp = (worse + worst) / 2
+    assert found.objection(verdict) is None
+    found.sure = True
+    assert f"up to {worst:.2f} %, exceeds" in found.objection(verdict)
+
+
+def test_without_an_interval_nobody_is_sure():
+    verdict = judge().verdict(exact)
+    alone = replace(verdict, drop_pp=Score(0.0, None, None))
+    assert judge(sure=True).objection(alone) == (
+        "drop 0.00 pp on too few samples for an interval exceeds 1.00 pp"
+    )
 
 
 @pytest.mark.parametrize(("noise", "passes"), [(0.0, True), (1e-3, True), (0.5, False)])

@@ -61,7 +61,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
         *("--metric", "top1", "--batch", "4", "--threads", "1", "--seconds", "3"),
         *("--engine", "onnxruntime", "--engine", "torch", "--output", "a b"),
         *("--level", "best", "--device", "cpu", "--seeds", "3", "--ablate"),
-        *("--control", "scratch"),
+        *("--control", "scratch", "--sure"),
     ]
     assert tersor(*COMPRESS, *words).code == 0
     assert asked["model"].name == "net.onnx"
@@ -76,6 +76,7 @@ def test_everything_that_was_typed_is_passed_on(tersor, asked):
     assert options.engines == ("onnxruntime", "torch")
     assert (options.codec, options.device) == ("best", "cpu")
     assert (options.seeds, options.ablate, options.control) == (3, True, "scratch")
+    assert options.sure
     assert options.checkpoints.parts == ("a b", "checkpoints")
 
 
@@ -85,6 +86,7 @@ def test_what_was_not_typed_is_left_to_the_pipeline(tersor, asked):
     assert isinstance(asked["data"], Samples)
     assert (asked["recipe"].name, asked["budget"], asked["metric"]) == ("fast", None, None)
     assert asked["options"].engines is None
+    assert not asked["options"].sure
     assert (asked["options"].codec, asked["options"].device) == ("auto", "auto")
 
 

@@ -399,6 +399,17 @@ def test_a_folder_that_cannot_be_made_is_told(result, tmp_path):
         result.save(tmp_path / "file" / "out")
 
 
+def test_who_must_be_sure_gets_what_the_samples_can_tell():
+    sure = replace(QUICK, sure=True)
+    few = split(SAMPLES.take(0, 60))
+    report = compress(NET, few, recipe="w8", options=sure).report
+    refused = [one for one in report["candidates"] if one["name"] != "original"]
+    assert all("at 95 % up to" in one["why_not"] for one in refused)
+    many = compress(NET, few, budget=Budget(drop="50pp"), recipe="w8", options=sure).report
+    told = [str(one["why_not"]) for one in many["candidates"]]
+    assert not any("at 95 % up to" in why_not for why_not in told)
+
+
 def test_a_candidate_that_equals_another_is_listed_as_such():
     steps = (Step("quantize.weights"),)
     twice = Recipe("both", "", 1.0, (Candidate("one", steps), Candidate("two", steps)))

@@ -3,15 +3,19 @@
 A proportion (top-1, agreement) may drop by `limit_pp` percentage points. Any other metric may
 get worse by `limit_pp` per cent of the original's value; where that is zero, because the
 original itself is the teacher, the outputs must keep 20 dB of signal to noise.
+
+What was found is an estimate from so many samples. A judge that has to be sure asks the upper
+end of its 95 % interval to keep the limit: few samples then let nothing pass.
 """
 
+import math
 from dataclasses import dataclass
 
 from tersor.choosing.program import Program, Run
 from tersor.data.samples import Samples
 from tersor.errors import VerifyError
 from tersor.metrics import Metric, UserMetric
-from tersor.verify import Agreement, Reference, Verdict, compare, compare_engine
+from tersor.verify import Agreement, Reference, Score, Verdict, compare, compare_engine
 from tersor.verify import rounding_tolerance as tolerance_of
 
 MIN_SQNR_DB = 20.0
@@ -35,6 +39,7 @@ class Judge:
         metric: See `tersor.metrics.resolve`.
         limit_pp: How much the metric may lose.
         batch_size: How many samples run at once.
+        sure: Whether the upper end of the 95 % interval must keep the limit, too.
     """
 
     original: Reference
@@ -42,6 +47,7 @@ class Judge:
     metric: str | UserMetric | Metric | None
     limit_pp: float
     batch_size: int
+    sure: bool = False
 
     def verdict(self, run: Run) -> Verdict:
         """How far a model is from the original; errors as `verify.compare`."""
@@ -50,18 +56,29 @@ class Judge:
     def objection(self, verdict: Verdict) -> str | None:
         """Why the limit is not kept; None if it is."""
         if verdict.drop_pp is not None:
-            if verdict.drop_pp.value <= self.limit_pp:
+            worst, more = self._worst(verdict.drop_pp, 1.0, "pp")
+            if worst <= self.limit_pp:
                 return None
-            return f"drop {verdict.drop_pp.value:.2f} pp exceeds {self.limit_pp:.2f} pp"
+            value = verdict.drop_pp.value
+            return f"drop {value:.2f} pp{more} exceeds {self.limit_pp:.2f} pp"
         return self._of_other_metric(verdict)
+
+    def _worst(self, drop: Score, factor: float, unit: str) -> tuple[float, str]:
+        """What must keep the limit, and how to say it where that is not the drop itself."""
+        if not self.sure:
+            return factor * drop.value, ""
+        if drop.high is None:
+            return math.inf, " on too few samples for an interval"
+        return factor * drop.high, f", at 95 % up to {factor * drop.high:.2f} {unit},"
 
     def _of_other_metric(self, verdict: Verdict) -> str | None:
         scale = abs(verdict.original.value)
         if scale > 0:
             worse = 100 * verdict.drop.value / scale
-            if worse <= self.limit_pp:
+            worst, more = self._worst(verdict.drop, 100 / scale, "%")
+            if worst <= self.limit_pp:
                 return None
-            return f"{verdict.metric} {worse:.2f} % worse exceeds {self.limit_pp:.2f} %"
+            return f"{verdict.metric} {worse:.2f} % worse{more} exceeds {self.limit_pp:.2f} %"
         worst_db = min(verdict.sqnr_db.values())
         if worst_db >= MIN_SQNR_DB:
             return None

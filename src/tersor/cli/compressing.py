@@ -66,6 +66,7 @@ class _Wishes:
     seeds: int
     ablate: bool
     control: str | None
+    sure: bool
 
     @property
     def sources(self) -> list[str]:
@@ -179,6 +180,12 @@ class _Wishes:
     help="Also train a dense network of the size of the result anew, for as many epochs, and "
     "report it beside the result. Takes up to four such trainings.",
 )
+@click.option(
+    "--sure",
+    is_flag=True,
+    help="Hand back only what keeps the limit with 95 % confidence: the whole interval of the "
+    "loss must lie within it. Few samples then let nothing pass.",
+)
 @click.pass_context
 def compress(ctx: click.Context, /, **given: Any) -> Answer:
     """Make MODEL smaller and faster, and prove that it still works.
@@ -221,6 +228,7 @@ def compress(ctx: click.Context, /, **given: Any) -> Answer:
                 seeds=wishes.seeds,
                 ablate=wishes.ablate,
                 control=wishes.control,
+                sure=wishes.sure,
                 on_progress=advance,
             )
             found = compressed(

@@ -12,7 +12,7 @@ Progress = Callable[[str, float], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How compressing is done; none of it changes what is handed back.
+    """How compressing is done; but for `sure`, none of it changes what may be handed back.
 
     Attributes:
         batch: Batch size that speed is measured at.
@@ -30,6 +30,8 @@ class Options:
             with every other coder; only reported.
         control: "scratch" to train a dense network of the size of the result anew beside it,
             see `pipeline.control`; only reported. None for no control.
+        sure: Whether a loss must keep the limit with 95 % confidence: the upper end of its
+            interval must, not only the loss itself. Few samples then let nothing pass.
         on_progress: Called with the name of the phase and the fraction of it that is done.
     """
 
@@ -43,6 +45,7 @@ class Options:
     seeds: int = 1
     ablate: bool = False
     control: str | None = None
+    sure: bool = False
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:

@@ -222,7 +222,8 @@ class Work:
         size = original.batch_size
         reference = Reference(original.run, parts.validation, batch_size=size)
         limit_pp = self._limit_pp(parts.validation)
-        return Judge(reference, parts.validation, self.metric, limit_pp, size)
+        sure = self.options.sure
+        return Judge(reference, parts.validation, self.metric, limit_pp, size, sure)
 
     def _limit_pp(self, samples: Samples) -> float:
         """How much the metric may lose."""

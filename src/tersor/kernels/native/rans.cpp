@@ -229,8 +229,12 @@ RansOutput rans_encode(const std::uint8_t* symbols, std::size_t n, const std::ui
 #ifdef TERSOR_X86
   if (const auto run = level == Level::avx512 ? rans_writing_avx512(lanes) : nullptr) {
     std::uint32_t entries[256], start = 0;
-    for (unsigned s = 0; s < 256; start += frequencies[s++]) entries[s] = frequencies[s] << 16 | (frequencies[s] > 0 ? start : 0);
-    out.missing |= !run(entries, bits, symbols, i, now, out.at);
+    for (unsigned s = 0; s < 256; start += frequencies[s++]) {
+      entries[s] = frequencies[s] << 16 | (frequencies[s] > 0 ? start : 0);
+    }
+    auto* at = out.at;  // a copy: what is referred to would not stay in a register
+    out.missing |= !run(entries, bits, symbols, i, now, at);
+    out.at = at;
     i = 0;
   }
 #else

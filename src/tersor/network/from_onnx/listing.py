@@ -28,7 +28,7 @@ REFUSED = {
         "Bernoulli Multinomial RandomNormal RandomNormalLike RandomUniform RandomUniformLike"
     ),
     "defined by ONNX through Scan": "LinearAttention",
-    "rare, and without a counterpart in torch": ("DeformConv MaxRoiPool"),
+    "rare, and without a counterpart in torch": "MaxRoiPool",
 }
 
 FLOW = ("If", "Loop")

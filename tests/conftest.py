@@ -1,6 +1,7 @@
 """Fixtures for all tests."""
 
 import gc
+import math
 import signal
 from pathlib import Path
 
@@ -44,6 +45,12 @@ def made_up_memory():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tersor.pipeline.publishing.peak_memory_of", lambda *_, **__: 50_000_000)
         yield
+
+
+@pytest.fixture
+def clock_tells_nothing(monkeypatch):
+    """All runs count as equally fast: what a recipe pins is chosen, whatever else runs."""
+    monkeypatch.setattr("tersor.choosing.contest.EQUAL", math.inf)
 
 
 @pytest.fixture

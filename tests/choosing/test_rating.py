@@ -89,6 +89,7 @@ def test_later_steps_are_applied_to_what_was_found(network):
     assert told == sorted(told)
 
 
+@pytest.mark.usefixtures("clock_tells_nothing")
 def test_the_recipe_smallest_reports_its_search_and_gives_the_same_again(network):
     recipe = load_recipe("smallest")
     only = replace(recipe, candidates=recipe.candidates[:1])

@@ -163,6 +163,7 @@ def test_the_file_runs_without_pytorch(result, tmp_path):
     assert done.stdout.strip() == "(2, 5) False False", done.stderr
 
 
+@pytest.mark.usefixtures("clock_tells_nothing")
 def test_the_resolved_recipe_gives_the_same_bytes(result):
     again = compress(NET, PARTS, recipe=result.recipe, options=QUICK)
     assert (again.tsr, again.onnx) == (result.tsr, result.onnx)
@@ -418,6 +419,7 @@ def test_a_candidate_that_equals_another_is_listed_as_such():
     assert row["why_not"] == "gives the same model as one"
 
 
+@pytest.mark.usefixtures("clock_tells_nothing")
 def test_a_searched_mix_is_reported_and_its_recipe_gives_the_same_bytes():
     steps = (Step("quantize.static", {"min_sqnr_db": -1000.0}),)
     given = Recipe("mix", "", 1.0, (Candidate("mix", steps, "sensitivity"),))

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tersor.arrays.rate_distortion import entropy_bits, round_by_rate
+from tersor.arrays import rate_distortion
+from tersor.arrays.rate_distortion import cheapest, entropy_bits, options, round_by_rate
 
 WEIGHTS = np.random.default_rng(0).laplace(size=2000)
 ONES = np.ones_like(WEIGHTS)
@@ -72,3 +73,41 @@ def test_the_entropy_is_that_of_the_frequencies(values):
     frequent = {value: values.count(value) / len(values) for value in values}
     expected = -sum(np.log2(frequent[value]) for value in values)
     assert entropy_bits(codes) == pytest.approx(expected, abs=1e-9)
+
+
+def test_options_are_the_best_of_many_steps():
+    found = options(WEIGHTS, ONES, 0.05, most=3)
+    assert len(found) == 3
+    assert [o.cost for o in found] == sorted(o.cost for o in found)
+    for step in np.geomspace(0.01, 4, 40):
+        _, error, bits = round_by_rate(
+            WEIGHTS, ONES, max(step, np.abs(WEIGHTS).max() / 127), 0.05
+        )
+        assert found[0].cost < 1.1 * (error + 0.05 * bits)
+
+
+def test_options_cost_what_they_say():
+    weights = WEIGHTS.reshape(2, -1)
+    for option in options(weights, np.ones_like(weights), 0.05, most=2):
+        assert option.codes.shape == weights.shape
+        error = np.square(weights - option.step * option.codes).sum()
+        assert option.error == pytest.approx(error)
+        assert option.cost == pytest.approx(error + 0.05 * entropy_bits(option.codes))
+
+
+def test_a_sample_of_many_weights_finds_about_the_same_step(monkeypatch):
+    weights = np.random.default_rng(0).laplace(size=20_000)
+    whole = options(weights, np.ones_like(weights), 0.05, most=1)[0]
+    monkeypatch.setattr(rate_distortion, "_MOST_TRIED", 2000)
+    some = options(weights, np.ones_like(weights), 0.05, most=1)[0]
+    assert some.codes.shape == weights.shape
+    assert some.cost < 1.02 * whole.cost
+
+
+def test_the_cheapest_integer_is_one_of_three():
+    bits = np.abs(np.arange(-127, 128)) * 0.3
+    exact = np.array([0.4, 1.6, -1.6, -2.4, 3.0, 500.0])
+    cost = np.square(exact[:, None] - np.arange(-127, 128)) + bits
+    expected = cost.argmin(1) - 127
+    assert cheapest(exact, np.ones_like(exact), bits).tolist() == expected.tolist()
+    assert cheapest(exact, np.zeros_like(exact), bits).tolist() == [0] * 6

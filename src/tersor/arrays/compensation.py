@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tersor.arrays.rate_distortion import (
-    MOST,
     Codes,
     Floats,
+    cheapest,
     entropy_bits,
     lengths,
     options,
@@ -36,7 +36,6 @@ from tersor.arrays.rate_distortion import (
 Mask = NDArray[np.bool_]
 
 _STEPS = (0.8, 1.0, 1.25, 1.6)  # times the best one without compensation
-_TURNS = 2  # of roundings and how frequent each integer is
 _DAMPING = 0.003  # of the mean of the diagonal: samples do not tell everything
 _BLOCK = 64  # columns, after which those behind hear of the errors
 
@@ -82,27 +81,29 @@ def rounded(
     count = allowed.shape[2]
     wanted = regressed(weights, seen)
     own = np.diagonal(seen.own, axis1=1, axis2=2)[:, None, :count]
-    alone = options(
-        np.where(allowed, wanted[:, :, :count], 0.0), importance[:, :, None] * own, price
-    )[0]
+    free = np.where(allowed, wanted[:, :, :count], 0.0)
+    alone = options(free, importance[:, :, None] * own, price, most=1)[0]
     upper = factor(seen.own)
-    found = []
-    for times in _STEPS:
-        step, codes = alone.step * times, alone.codes
-        for _ in range(_TURNS):
-            bits = price * lengths(codes)
-            codes, rest = round_in_turn(wanted, upper, importance, step, bits, allowed)
+
+    def tried(step: float, like: Codes) -> tuple[float, Rounded]:
+        bits = price * lengths(like)
+        codes, rest = round_in_turn(wanted, upper, importance, step, bits, allowed)
         left = wanted - np.concatenate([codes * step, rest], 2)
         cost = error_of(left, seen.own, importance) + price * entropy_bits(codes)
-        found.append((cost, Rounded(codes, step, rest)))
-    return min(found, key=lambda each: each[0])[1]
+        return cost, Rounded(codes, step, rest)
+
+    found = [tried(alone.step * times, alone.codes) for times in _STEPS]
+    best = min(found, key=lambda each: each[0])
+    again = tried(best[1].step, best[1].codes)  # now that it is known how frequent each is
+    return min(best, again, key=lambda each: each[0])[1]
 
 
 def damped(moments: Floats) -> Floats:
     """Moments (groups, k, k) that have an inverse, however few samples there were."""
     k = moments.shape[-1]
     mean = np.trace(moments, axis1=1, axis2=2) / k
-    return moments + (_DAMPING * mean + 1e-12)[:, None, None] * np.eye(k)
+    found: Floats = moments + (_DAMPING * mean + 1e-12)[:, None, None] * np.eye(k)
+    return found
 
 
 def regressed(weights: Floats, seen: Seen) -> Floats:
@@ -153,7 +154,7 @@ def round_in_turn(
         errors = np.empty((*work.shape[:2], stop - start))
         for j in range(start, stop):
             own, column = upper[:, j, j][:, None], work[:, :, j]
-            chosen = _cheapest(column / step, importance * np.square(step / own), bits)
+            chosen = cheapest(column / step, importance * np.square(step / own), bits)
             codes[:, :, j] = chosen = chosen * allowed[:, :, j]
             errors[:, :, j - start] = error = (column - chosen * step) / own
             work[:, :, j + 1 : stop] -= error[:, :, None] * upper[:, j, None, j + 1 : stop]
@@ -171,16 +172,3 @@ def error_of(change: Floats, moments: Floats, importance: Floats) -> float:
     """
     each = ((change @ moments) * change).sum(2)
     return float((importance * each).sum())
-
-
-def _cheapest(exact: Floats, importance: Floats, bits: Floats) -> Codes:
-    """Of 0 and the two integers around each number, the one that costs least."""
-    size = np.abs(exact)
-    low = np.minimum(size, MOST - 1).astype(np.int16)
-    sign = np.where(exact < 0, np.int16(-1), np.int16(1))
-    near, far = sign * low, sign * (low + 1)
-    none = importance * np.square(size) + bits[MOST]
-    below = importance * np.square(size - low) + bits[near + MOST]
-    above = importance * np.square(size - low - 1) + bits[far + MOST]
-    found = np.where(above < below, far, near)
-    return np.where(none <= np.minimum(above, below), np.int16(0), found)

@@ -25,6 +25,7 @@ Codes = NDArray[np.int16]
 
 MOST = 127  # of the magnitude of an integer
 _TURNS = 6
+_MOST_TRIED = 1 << 17  # weights on which steps are tried
 _STEPS = 14  # that are tried, from MOST integers on either side to one
 
 
@@ -32,7 +33,7 @@ class Option(NamedTuple):
     """Weights as integers.
 
     Attributes:
-        cost: Error plus what the bits cost.
+        cost: Error plus what their bits cost, one after the other without context.
         error: Weighted by importance.
         step: Of the integers.
         codes: int16, of the shape of the weights.
@@ -44,22 +45,58 @@ class Option(NamedTuple):
     codes: Codes
 
 
-def options(weights: Floats, importance: Floats, rate: float) -> list[Option]:
-    """Integers for weights at steps of all sizes, the cheapest first.
+def options(weights: Floats, importance: Floats, rate: float, most: int) -> list[Option]:
+    """Integers for weights at the steps that are best, the cheapest first.
+
+    Steps of all sizes are tried, of many weights on a sample.
 
     Args:
         weights: Of any shape, not all 0.
         importance: Of the same shape, see `round_by_rate`.
         rate: What a bit costs.
+        most: How many are wanted.
     """
-    largest = float(np.abs(weights).max())
+    flat, matters = weights.reshape(-1), importance.reshape(-1)
+    some = _some(flat.size)
     found = []
-    for step in np.geomspace(largest / MOST, 1.2 * largest, _STEPS):
-        flat = weights.reshape(-1), importance.reshape(-1)
-        codes, error, bits = round_by_rate(*flat, float(step), rate)
-        shaped = codes.reshape(weights.shape)
-        found.append(Option(error + rate * bits, error, float(step), shaped))
-    return sorted(found, key=lambda option: option.cost)
+    for step in np.geomspace(1 / MOST, 1.2, _STEPS) * np.abs(flat).max():
+        codes, error, bits = round_by_rate(flat[some], matters[some], float(step), rate)
+        found.append((error + rate * bits, float(step), codes))
+    result = []
+    for _, step, codes in sorted(found, key=lambda each: each[0])[:most]:
+        if codes.size < flat.size:
+            prices = rate * lengths(codes)
+            codes = cheapest(flat / step, matters * step**2, prices)
+        error = _error(codes, flat, matters, step)
+        cost = error + rate * entropy_bits(codes)
+        result.append(Option(cost, error, step, codes.reshape(weights.shape)))
+    return sorted(result, key=lambda option: option.cost)
+
+
+def _some(count: int) -> slice | NDArray[np.int64]:
+    """Places of the elements by which steps are chosen: all, if they are few."""
+    if count <= _MOST_TRIED:
+        return slice(None)
+    return np.random.default_rng(0).integers(0, count, _MOST_TRIED)
+
+
+def cheapest(exact: Floats, importance: Floats, bits: Floats) -> Codes:
+    """Of 0 and the two integers around each number, the one that costs least.
+
+    Args:
+        exact: Of any shape, in steps.
+        importance: Of the same shape: what an error of one step costs, squared.
+        bits: (2 * MOST + 1,), what the integers -MOST ... MOST cost.
+    """
+    size = np.abs(exact)
+    low = np.minimum(size, MOST - 1).astype(np.int16)
+    sign = np.where(exact < 0, np.int16(-1), np.int16(1))
+    near, far = sign * low, sign * (low + 1)
+    none = importance * np.square(size) + bits[MOST]
+    below = importance * np.square(size - low) + bits[near + MOST]
+    above = importance * np.square(size - low - 1) + bits[far + MOST]
+    found = np.where(above < below, far, near)
+    return np.where(none <= np.minimum(above, below), np.int16(0), found)
 
 
 def round_by_rate(

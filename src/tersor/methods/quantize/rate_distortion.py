@@ -198,7 +198,7 @@ class _Work:
             self._hold(layer, path, np.zeros(dense.shape, np.int16), 1.0)
             return
         least = np.inf
-        for option in options(dense, self._blended(path), self._price)[:_FINALISTS]:
+        for option in options(dense, self._blended(path), self._price, most=_FINALISTS):
             cost = option.error + self._price * _bits(option.codes)
             if cost < least:
                 best, least = option, cost

@@ -1,10 +1,11 @@
 """How small networks get: `python -m benchmarks.smallest [--network lenet300] [--seeds 3]`.
 
-For each seed the network is trained (LeNets), or once taken as published, then compressed by
+For each seed the network is trained (LeNets), or taken as published, then compressed by
 `tersor.compress` with the recipe of its name in benchmarks/recipes, in the fewest bytes. What
 counts is the whole `.tsr` file, read back and run on an engine, and its error on the test
-samples, which chose nothing: of the 60,000 training images of MNIST 5,000 validate; other
-networks have the splits of `benchmarks.splits`. One line per network and seed goes to
+samples, which chose nothing: of the training images of MNIST and CIFAR-10 5,000 validate;
+other networks have the splits of `benchmarks.splits`, and nothing is trained. For embeddings
+of texts the error is 100 less the rank correlation. One line per network and seed goes to
 results/smallest.jsonl; seeds that are there with the same recipe are not run again. Trained
 networks are kept in build/smallest.
 """
@@ -14,22 +15,25 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import tersor
-from benchmarks import datasets, records, subjects
+from benchmarks import datasets, records, scoring, subjects
 from benchmarks.models.lenet5 import LeNet5
 from benchmarks.models.lenet300 import LeNet300
-from benchmarks.splits import unit
+from benchmarks.splits import See, normalised, unit
 from tersor import machine
 from tersor.data.lazy import lazy
 from tersor.data.samples import Samples
 from tersor.data.split import Split, split
 from tersor.methods.train.augment import Augment
 from tersor.methods.train.fine_tune import FineTune
+from tersor.metrics import UserMetric
 from tersor.network.network import Network
 from tersor.pipeline import Options, Result, compress
 from tersor.plan.changing import with_settings
@@ -37,8 +41,10 @@ from tersor.plan.recipe import Recipe
 from tersor.plan.recipe_file import load_recipe
 from tersor.train.optimizer import Optimizer
 
+Array = NDArray[np.generic]
 NAME = "smallest"
 WORK = records.ROOT / "build" / "smallest"
+_MOST_VALIDATE = 1024  # samples, where nothing is trained
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -50,8 +56,10 @@ class Subject:
         name: In the results; its recipe's name.
         title: In tables.
         record: What is to be beaten, in words.
-        make: The untrained network; None for one that is published, of which there is one.
+        make: The untrained network; None for one that is published.
         epochs: How long it is trained before.
+        trains: Whether its recipe trains: else there is one seed.
+        metric: As `tersor.compress` takes it.
     """
 
     name: str
@@ -59,15 +67,32 @@ class Subject:
     record: str
     make: Callable[[], nn.Module] | None = None
     epochs: int = 0
+    trains: bool = True
+    metric: UserMetric | None = None
+
+
+def spearman(outputs: dict[str, Array], labels: Array | None) -> Array:
+    """Rank correlation of cosine similarity and label, see `benchmarks.scoring`."""
+    vectors = next(iter(outputs.values()))
+    return np.asarray(scoring.score("spearman", vectors, np.asarray(labels)) / 100)
 
 
 _ALL = (
     Subject("lenet300", "LeNet-300-100", "Deep Compression: 27 KB at 1.58 %", LeNet300, 40),
     Subject("lenet5", "LeNet-5", "Deep Compression: 44 KB at 0.74 %", LeNet5, 15),
+    Subject("resnet20", "ResNet-20, CIFAR-10", "LilNetX: 66 KB at 8.5 %"),
     Subject(
         "squeezenet",
         "SqueezeNet 1.1, nothing trained",
         "Deep Compression, SqueezeNet 1.0: 676 KB",
+        trains=False,
+    ),
+    Subject(
+        "minilm",
+        "all-MiniLM-L6-v2, STS-B, nothing trained",
+        "none known",
+        trains=False,
+        metric=spearman,
     ),
 )
 SUBJECTS = {subject.name: subject for subject in _ALL}
@@ -82,7 +107,7 @@ def main() -> None:
     torch.set_num_threads(1)  # the same sums on every machine of this kind
     for name in given.network or SUBJECTS:
         subject = SUBJECTS[name]
-        for seed in range(given.seeds if subject.make is not None else 1):
+        for seed in range(given.seeds if subject.trains else 1):
             recipe = with_settings(load_recipe(RECIPES / f"{name}.toml"), {"seed": str(seed)})
             if not is_done(name, seed, recipe):
                 measure(subject, seed, recipe)
@@ -90,11 +115,21 @@ def main() -> None:
 
 def mnist() -> Split:
     """55,000 images train, 5,000 validate, 10,000 test."""
-    train, test = (
-        Samples({"image": lazy(images).changed(lambda x, _: unit(x), np.float32)}, labels)
-        for images, labels in map(datasets.mnist, ("train", "t10k"))
-    )
+    train, test = (_samples(*datasets.mnist(part), unit) for part in ("train", "t10k"))
     return split(train, test=test, train=True)
+
+
+def cifar10() -> Split:
+    """45,000 images train, 5,000 validate, 10,000 test."""
+    batches = [datasets.cifar10(f"data_batch_{number}") for number in range(1, 6)]
+    images, labels = (np.concatenate(each) for each in zip(*batches, strict=True))
+    test = _samples(*datasets.cifar10("test_batch"), normalised)
+    return split(_samples(images, labels, normalised), test=test, train=True)
+
+
+def _samples(images: Array, labels: Array, see: See) -> Samples:
+    seen = lazy(images).changed(lambda some, _: see(some), np.float32)
+    return Samples({"image": cast(Array, seen)}, labels)
 
 
 def is_done(name: str, seed: int, recipe: Recipe) -> bool:
@@ -115,7 +150,7 @@ def measure(subject: Subject, seed: int, recipe: Recipe) -> None:
         network, train_s = trained(subject, subject.make, seed, parts)
     start = time.monotonic()
     options = Options(codec="best", batch=16, checkpoints=WORK / f"{subject.name}-{seed}")
-    result = compress(network, parts, recipe=recipe, options=options)
+    result = compress(network, parts, metric=subject.metric, recipe=recipe, options=options)
     row = {
         "network": subject.name,
         "seed": seed,
@@ -149,13 +184,16 @@ def found(result: Result) -> records.Row:
 
 
 def published(name: str) -> tuple[Network, Split]:
-    """A network of `benchmarks.subjects`, and its samples; nothing is there to train on."""
+    """A network of `benchmarks.subjects`, and its samples."""
     subject = subjects.find(name)
     module, example = subject.build()
     network = tersor.capture(module, tuple(example.values()))
+    if name == "resnet20":
+        return network, cifar10()
     calibration, validation, test = (
         subject.data(part) for part in ("calibration", "validation", "test")
     )
+    validation = validation.take(0, _MOST_VALIDATE)
     how = f"{len(calibration)} samples calibrate, {len(validation)} validate"
     return network, Split(calibration, validation, test, f"{how}, {len(test)} only report")
 

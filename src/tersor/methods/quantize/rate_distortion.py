@@ -10,9 +10,10 @@ and lambda is the same for all tensors, so that each bit buys as much everywhere
 geometric mean of how strongly the outputs feel the weight (`train.importance`) and how
 strongly they feel those of its tensor on average: a weight that the samples hardly reach
 matters too, and errors add up (measured: better than either alone). Roundings are weighed with
-the entropy of the integers (`arrays.rate_distortion`), steps with the bytes that the codec
-`context` takes for them, with all that it knows of their places. Zeros, masked or found here,
-stay zeros in later training.
+the entropy of the integers (`arrays.rate_distortion`), or after what is before them in their
+row (`arrays.trellis`; it pays below two bits a weight, 1 % there), these and steps with the
+bytes that the codec `context` takes for them, with all that it knows of their places. Zeros,
+masked or found here, stay zeros in later training.
 
 lambda = rate * mean(F w^2): a bit may cost that part of what losing an average weight costs.
 
@@ -32,6 +33,7 @@ import torch
 
 from tersor.arrays.compensation import Rounded, rounded
 from tersor.arrays.rate_distortion import Codes, Floats, options
+from tersor.arrays.trellis import refined
 from tersor.codecs.codec import Part
 from tersor.codecs.context import CODEC
 from tersor.codes.affine import Affine
@@ -197,11 +199,12 @@ class _Work:
         if not dense.any():
             self._hold(layer, path, np.zeros(dense.shape, np.int16), 1.0)
             return
-        least = np.inf
-        for option in options(dense, self._blended(path), self._price, most=_FINALISTS):
-            cost = option.error + self._price * _bits(option.codes)
-            if cost < least:
-                best, least = option, cost
+        felt, price = self._blended(path), self._price
+        found = options(dense, felt, price, most=_FINALISTS)
+        if dense.ndim > 1:
+            found += [refined(option, dense, felt, price) for option in found]
+        costs = [option.error + price * _bits(option.codes) for option in found]
+        best = found[int(np.argmin(costs))]
         self._hold(layer, path, best.codes, best.step)
 
     def _hold(self, layer: Layer, path: str, codes: Codes, step: float) -> None:

@@ -5,9 +5,11 @@ import onnxruntime
 import pytest
 import torch
 from tests.train.trainings import task, trained
+from torch import nn
 
+from tersor import capture
 from tersor.data.samples import Samples
-from tersor.errors import InputError, ModelError
+from tersor.errors import DataError, InputError, ModelError
 from tersor.export.onnx import to_onnx
 from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
@@ -189,3 +191,20 @@ def test_without_samples_there_is_nothing_to_make_up_for(network):
     found = QuantizeRateDistortion(rate=1e-3).apply(network)
     alone = QuantizeRateDistortion(rate=1e-3, compensate=False).apply(network)
     assert to_onnx(found) == to_onnx(alone)
+
+
+class OfFour(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.linear(x.reshape(4, 6))
+
+
+def test_networks_of_a_fixed_batch_need_a_whole_one():
+    network = capture(OfFour(), (torch.zeros(4, 6),))
+    given = samples_for(network, 9)
+    assert QuantizeRateDistortion().apply(network, given).is_coded("linear.weight")
+    with pytest.raises(DataError, match="are 3, fewer than the 4 of a batch"):
+        QuantizeRateDistortion().apply(network, given.take(0, 3))

@@ -151,3 +151,25 @@ def test_rows_become_the_weight_again():
     for layer in weighted_layers(network):
         weight = network.tensor(layer.weight).detach().numpy()
         assert np.array_equal(as_weight(as_rows(weight, layer), layer), weight)
+
+
+class OfFour(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.linear(x.reshape(4, 6))
+
+
+@pytest.mark.parametrize("most", [256, 8, 3])
+def test_networks_of_a_fixed_batch_see_whole_batches_only(monkeypatch, most):
+    """Of 10 samples 8; of those that are chosen at least one batch."""
+    monkeypatch.setattr(module, "_MOST_SAMPLES", most)
+    network = tersor.capture(OfFour(), (torch.zeros(4, 6),))
+    samples = samples_for(network, 10)
+    (found,) = Lockstep(network, weighted_layers(network), samples)
+    rows = {256: np.arange(8), 8: np.linspace(0, 9, 8), 3: np.linspace(0, 9, 4)}[most]
+    x = samples.inputs["x"][rows.astype(int)]
+    x = np.concatenate([x, np.ones((len(x), 1))], 1)
+    np.testing.assert_allclose(found.seen.own[0], x.T @ x / len(x), rtol=1e-5, atol=1e-6)

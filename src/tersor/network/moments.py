@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from tersor.arrays.compensation import Seen
 from tersor.data.lazy import select
-from tersor.data.samples import Samples
+from tersor.data.samples import Batch, Samples
 from tersor.errors import UnsupportedError
 from tersor.network.arguments import arguments
 from tersor.network.cost import live_activation_bytes
@@ -79,7 +79,7 @@ class Lockstep:
         for layer in self.layers:
             for path in filter(None, (layer.weight, layer.bias)):
                 self._rounded.set_tensor(path, network.tensor(path).detach().clone())
-        self._batches = _evenly(samples).batches(network.fixed_batch or _PART)
+        self._batches = _batches(samples, network.fixed_batch)
         self._samples = min(len(samples), _MOST_SAMPLES)
         self._limits = _limits(network, list(self._windows))
         self._rows = math.ceil(_ROWS / self._samples)
@@ -228,12 +228,15 @@ def _is_biased(network: Network, layer: Layer) -> bool:
     return readers == 1 and network.tensor(layer.bias).ndim == 1
 
 
-def _evenly(samples: Samples) -> Samples:
-    """At most as many samples as are looked at, evenly spaced."""
-    if len(samples) <= _MOST_SAMPLES:
-        return Samples(samples.inputs)
-    rows = np.linspace(0, len(samples) - 1, _MOST_SAMPLES).astype(np.intp)
-    return Samples({name: select(array, rows) for name, array in samples.inputs.items()})
+def _batches(samples: Samples, fixed: int | None) -> Iterator[Batch]:
+    """Of evenly spaced samples, at most as many as are looked at; no part of a fixed batch."""
+    most = max(_MOST_SAMPLES, fixed or 0)
+    if len(samples) > most:
+        rows = np.linspace(0, len(samples) - 1, most).astype(np.intp)
+        chosen = {name: select(array, rows) for name, array in samples.inputs.items()}
+        samples = Samples(chosen)
+    whole = (b for b in samples.batches(fixed or _PART) if b.size == fixed or fixed is None)
+    return iter(whole)
 
 
 def _limits(network: Network, places: list[str]) -> list[int]:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 
 from tersor.data.samples import Samples
+from tersor.errors import DataError
 from tersor.network.network import Network
 from tersor.train.batches import in_order, pick
 from tersor.train.loop import trainable
@@ -49,6 +50,9 @@ def importance(
 
     Returns:
         For each trained parameter, by its name: float64, of its shape, at least 0.
+
+    Raises:
+        DataError: The network takes a fixed number of samples, and there are fewer.
     """
     key = (id(network), id(samples), seed)
     if key not in _KNOWN:
@@ -74,6 +78,9 @@ def _computed(network: Network, samples: Samples, seed: int) -> dict[str, torch.
             if gradient is not None:
                 total += gradient.double().square()
         seen.append(scores.detach())
+    if not seen:
+        problem = f"are {len(samples)}, fewer than the {size} of a batch"
+        raise DataError("Samples", problem, "Give more samples.")
     variance = torch.cat(seen).double().var(correction=0).clamp_min(_SMALLEST)
     count = sum(len(each) for each in seen)
     return {name: total / (count * variance) for name, total in found.items()}

@@ -54,6 +54,13 @@ def clock_tells_nothing(monkeypatch):
 
 
 @pytest.fixture
+def only_when_asked(request):
+    """Tests that take long run with `pytest -m slow` only."""
+    if "slow" not in request.config.option.markexpr:
+        pytest.skip("takes long; pytest -m slow runs it")
+
+
+@pytest.fixture
 def shared_data():
     """The folder with real data sets and trained models; its README tells what is there."""
     if not DATA.is_dir():

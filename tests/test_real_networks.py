@@ -38,9 +38,8 @@ def test_resnet20_in_int8_on_test_images():
 
 
 @pytest.mark.slow
-def test_a_deeper_network_through_onnx(tmp_path, request):
-    if "slow" not in request.config.option.markexpr:
-        pytest.skip("takes long; pytest -m slow runs it")
+@pytest.mark.usefixtures("only_when_asked")
+def test_a_deeper_network_through_onnx(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(to_onnx(network(44)))
     loaded = read(path)

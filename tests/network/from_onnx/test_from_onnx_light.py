@@ -45,8 +45,8 @@ def test_there_are_networks():
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_a_network_is_read_and_written_to_the_same_results(name, request):
-    if name not in QUICK and "slow" not in request.config.option.markexpr:
-        pytest.skip("takes long; pytest -m slow runs it")
+    if name not in QUICK:
+        request.getfixturevalue("only_when_asked")
     proto = filled(onnx.load(FOLDER / f"{name}.onnx"))
     network = read(proto.SerializeToString())
     assert len(list(network.module.parameters())) > 10

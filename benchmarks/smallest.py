@@ -4,10 +4,9 @@ For each seed the network is trained (LeNets), or taken as published, then compr
 `tersor.compress` with the recipe of its name in benchmarks/recipes, in the fewest bytes. What
 counts is the whole `.tsr` file, read back and run on an engine, and its error on the test
 samples, which chose nothing: of the training images of MNIST and CIFAR-10 5,000 validate;
-other networks have the splits of `benchmarks.splits`, and nothing is trained. For embeddings
-of texts the error is 100 less the rank correlation. One line per network and seed goes to
-results/smallest.jsonl; seeds that are there with the same recipe are not run again. Trained
-networks are kept in build/smallest.
+other networks have the splits of `benchmarks.splits`, and nothing is trained. One line per
+network and seed goes to results/smallest.jsonl; seeds that are there with the same recipe are
+not run again. Trained networks are kept in build/smallest.
 """
 
 import argparse
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import tersor
-from benchmarks import datasets, records, scoring, subjects
+from benchmarks import datasets, records, subjects
 from benchmarks.models.lenet5 import LeNet5
 from benchmarks.models.lenet300 import LeNet300
 from benchmarks.splits import See, normalised, unit
@@ -33,7 +32,6 @@ from tersor.data.samples import Samples
 from tersor.data.split import Split, split
 from tersor.methods.train.augment import Augment
 from tersor.methods.train.fine_tune import FineTune
-from tersor.metrics import UserMetric
 from tersor.network.network import Network
 from tersor.pipeline import Options, Result, compress
 from tersor.plan.changing import with_settings
@@ -44,7 +42,6 @@ from tersor.train.optimizer import Optimizer
 Array = NDArray[np.generic]
 NAME = "smallest"
 WORK = records.ROOT / "build" / "smallest"
-_MOST_VALIDATE = 1024  # samples, where nothing is trained
 RECIPES = Path(__file__).parent / "recipes"
 
 
@@ -59,7 +56,6 @@ class Subject:
         make: The untrained network; None for one that is published.
         epochs: How long it is trained before.
         trains: Whether its recipe trains: else there is one seed.
-        metric: As `tersor.compress` takes it.
     """
 
     name: str
@@ -68,13 +64,6 @@ class Subject:
     make: Callable[[], nn.Module] | None = None
     epochs: int = 0
     trains: bool = True
-    metric: UserMetric | None = None
-
-
-def spearman(outputs: dict[str, Array], labels: Array | None) -> Array:
-    """Rank correlation of cosine similarity and label, see `benchmarks.scoring`."""
-    vectors = next(iter(outputs.values()))
-    return np.asarray(scoring.score("spearman", vectors, np.asarray(labels)) / 100)
 
 
 _ALL = (
@@ -86,13 +75,6 @@ _ALL = (
         "SqueezeNet 1.1, nothing trained",
         "Deep Compression, SqueezeNet 1.0: 676 KB",
         trains=False,
-    ),
-    Subject(
-        "minilm",
-        "all-MiniLM-L6-v2, STS-B, nothing trained",
-        "none known",
-        trains=False,
-        metric=spearman,
     ),
 )
 SUBJECTS = {subject.name: subject for subject in _ALL}
@@ -150,7 +132,7 @@ def measure(subject: Subject, seed: int, recipe: Recipe) -> None:
         network, train_s = trained(subject, subject.make, seed, parts)
     start = time.monotonic()
     options = Options(codec="best", batch=16, checkpoints=WORK / f"{subject.name}-{seed}")
-    result = compress(network, parts, metric=subject.metric, recipe=recipe, options=options)
+    result = compress(network, parts, recipe=recipe, options=options)
     row = {
         "network": subject.name,
         "seed": seed,
@@ -193,7 +175,6 @@ def published(name: str) -> tuple[Network, Split]:
     calibration, validation, test = (
         subject.data(part) for part in ("calibration", "validation", "test")
     )
-    validation = validation.take(0, _MOST_VALIDATE)
     how = f"{len(calibration)} samples calibrate, {len(validation)} validate"
     return network, Split(calibration, validation, test, f"{how}, {len(test)} only report")
 

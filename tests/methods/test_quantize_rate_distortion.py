@@ -208,3 +208,11 @@ def test_networks_of_a_fixed_batch_need_a_whole_one():
     assert QuantizeRateDistortion().apply(network, given).is_coded("linear.weight")
     with pytest.raises(DataError, match="are 3, fewer than the 4 of a batch"):
         QuantizeRateDistortion().apply(network, given.take(0, 3))
+
+
+def test_pruned_weights_are_rounded_each_by_itself(network):
+    """Their zeros stay: they could not make up for anything."""
+    pruned = PruneMagnitude(sparsity=0.6, scope="layer").apply(network)
+    together, alone = (quantized(pruned, 1e-2, compensate=c) for c in (True, False))
+    for path in ("first.weight", "second.weight"):
+        assert torch.equal(together.tensor(path), alone.tensor(path))

@@ -20,7 +20,9 @@ lambda = rate * mean(F w^2): a bit may cost that part of what losing an average 
 With samples, weights of convolutions and linear layers are rounded one after the other; those
 that are still free make up for the errors of those before (`arrays.compensation`) and of
 layers before (`network.moments`), and biases for what is left of their mean. Measured on
-SqueezeNet 1.1: outputs change as much at 1.2 bits a weight less.
+SqueezeNet 1.1: outputs change as much at 1.2 bits a weight less. Pruned weights are rounded
+each by itself: zeros stay, and what others would make up for is not made up for then (LeNet-5
+at 98 % zeros: 31 % wrong, not 1 %).
 
 Source: Wiedemann et al., "DeepCABAC", arXiv:1907.11900; importance: Choi, El-Khamy, Lee,
 "Towards the limit of network quantization", arXiv:1612.01543.
@@ -50,6 +52,7 @@ _NAME = "quantize.rate_distortion"
 _LEAST = 1e-6  # of the mean: what no sample reached matters a little
 _LEAST_ROW = 1e-3  # of the mean of all rows
 _TINY = 1e-30
+_MOST_ZEROS = 0.01  # of a weight that makes up for errors
 _FINALISTS = 3  # of which the bytes are counted
 
 
@@ -60,7 +63,8 @@ class QuantizeRateDistortion:
     Attributes:
         rate: What a bit may cost: the part of what losing an average weight costs.
         biases: Whether biases are rounded, too.
-        compensate: Whether weights make up for each other's errors, where there are samples.
+        compensate: Whether weights make up for each other's errors, where there are samples;
+            pruned ones do not.
         seed: Of what is drawn to tell which weights matter.
         keep: Names of layers that stay as they are.
     """
@@ -161,7 +165,7 @@ class _Work:
 
     def in_turn(self, layers: list[Layer], samples: Samples) -> None:
         """Round layer after layer; what comes later makes up for errors before."""
-        able = [layer for layer in layers if self._dense(layer.weight).any()]
+        able = [layer for layer in layers if self._is_dense(layer.weight)]
         steps = Lockstep(self._network, able, samples)
         self.alone([layer for layer in layers if layer not in steps.layers])
         for path in self.held:
@@ -218,6 +222,10 @@ class _Work:
         if path in self.held:
             return self.held[path].decode().detach()
         return self.moved.get(path, self._network.tensor(path).detach())
+
+    def _is_dense(self, path: str) -> bool:
+        """Whether there are weights to make up for others: zeros stay, and cannot."""
+        return float((self._dense(path) != 0).mean()) > 1 - _MOST_ZEROS
 
     def _dense(self, path: str) -> Floats:
         found: Floats = self._network.tensor(path).detach().double().cpu().numpy()

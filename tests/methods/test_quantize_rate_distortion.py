@@ -5,9 +5,7 @@ import onnxruntime
 import pytest
 import torch
 from tests.train.trainings import task, trained
-from torch import nn
 
-from tersor import capture
 from tersor.data.samples import Samples
 from tersor.errors import DataError, InputError, ModelError
 from tersor.export.onnx import to_onnx
@@ -15,7 +13,7 @@ from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
 from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.store.model import packed_bytes
-from tersor.testing.networks import convolutional, perceptron, samples_for
+from tersor.testing.networks import convolutional, of_four, perceptron, samples_for
 from tersor.train import importance as train_importance
 from tersor.train.importance import importance
 
@@ -193,19 +191,10 @@ def test_without_samples_there_is_nothing_to_make_up_for(network):
     assert to_onnx(found) == to_onnx(alone)
 
 
-class OfFour(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.linear(x.reshape(4, 6))
-
-
 def test_networks_of_a_fixed_batch_need_a_whole_one():
-    network = capture(OfFour(), (torch.zeros(4, 6),))
+    network = of_four()
     given = samples_for(network, 9)
-    assert QuantizeRateDistortion().apply(network, given).is_coded("linear.weight")
+    assert QuantizeRateDistortion().apply(network, given).is_coded("only.weight")
     with pytest.raises(DataError, match="are 3, fewer than the 4 of a batch"):
         QuantizeRateDistortion().apply(network, given.take(0, 3))
 

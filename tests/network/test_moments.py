@@ -11,7 +11,7 @@ from tersor.network import moments as module
 from tersor.network.layers import weighted_layers
 from tersor.network.moments import Lockstep, as_rows, as_weight
 from tersor.network.running import each_value
-from tersor.testing.networks import convolutional, perceptron, samples_for
+from tersor.testing.networks import convolutional, of_four, perceptron, samples_for
 
 
 def outputs_of(network, layer, samples):
@@ -153,20 +153,11 @@ def test_rows_become_the_weight_again():
         assert np.array_equal(as_weight(as_rows(weight, layer), layer), weight)
 
 
-class OfFour(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.linear = nn.Linear(6, 3)
-
-    def forward(self, x):
-        return self.linear(x.reshape(4, 6))
-
-
 @pytest.mark.parametrize("most", [256, 8, 3])
 def test_networks_of_a_fixed_batch_see_whole_batches_only(monkeypatch, most):
     """Of 10 samples 8; of those that are chosen at least one batch."""
     monkeypatch.setattr(module, "_MOST_SAMPLES", most)
-    network = tersor.capture(OfFour(), (torch.zeros(4, 6),))
+    network = of_four()
     samples = samples_for(network, 10)
     (found,) = Lockstep(network, weighted_layers(network), samples)
     rows = {256: np.arange(8), 8: np.linspace(0, 9, 8), 3: np.linspace(0, 9, 4)}[most]

@@ -76,6 +76,17 @@ def encoder(seed: int = 0) -> Network:
     return made.network(Port("x", shapes, "float32"), Port("y", ("batch", 16), "float32"), y)
 
 
+def of_four(seed: int = 0) -> Network:
+    """A linear layer that takes four rows at a time, no more and no fewer.
+
+    Input "x" (4, 6), output "y" (4, 3), float32.
+    """
+    made = _Builder(seed)
+    x = made.graph.placeholder("x")
+    y = made.linear("only", made.call(aten.reshape.default, x, [4, 6]), 6, 3)
+    return made.network(Port("x", (4, 6), "float32"), Port("y", (4, 3), "float32"), y)
+
+
 def samples_for(network: Network, count: int = 16, seed: int = 0) -> Samples:
     """Standard normal inputs for a network of float inputs, without labels."""
     rng = np.random.default_rng(seed)

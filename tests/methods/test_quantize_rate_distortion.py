@@ -205,3 +205,12 @@ def test_pruned_weights_are_rounded_each_by_itself(network):
     together, alone = (quantized(pruned, 1e-2, compensate=c) for c in (True, False))
     for path in ("first.weight", "second.weight"):
         assert torch.equal(together.tensor(path), alone.tensor(path))
+
+
+def test_the_network_before_stays_as_it_is(network):
+    """Also where some weights are rounded by themselves, before the others."""
+    pruned = PruneMagnitude(sparsity=0.6).apply(network)
+    before = {name: t.clone() for name, t in pruned.module.state_dict().items()}
+    quantized(pruned, 1e-2)
+    after = pruned.module.state_dict()
+    assert all(torch.equal(before[name], tensor) for name, tensor in after.items())

@@ -76,9 +76,9 @@ class Lockstep:
         self.layers = tuple(w.layer for each in self._windows.values() for w in each)
         self._exact = for_running(network, keep=found)
         self._rounded = for_running(network, keep=found, packed=False)
-        for layer in self.layers:
-            for path in filter(None, (layer.weight, layer.bias)):
-                self._rounded.set_tensor(path, network.tensor(path).detach().clone())
+        own = {str(n.target) for n in self._rounded.graph.nodes if n.op == "get_attr"}
+        for path in own:  # `put` overwrites them, and the network is to stay as it is
+            self._rounded.set_tensor(path, self._rounded.tensor(path).detach().clone())
         self._batches = _batches(samples, network.fixed_batch)
         self._samples = min(len(samples), _MOST_SAMPLES)
         self._limits = _limits(network, list(self._windows))

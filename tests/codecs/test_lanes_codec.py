@@ -4,11 +4,15 @@ import hashlib
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tersor.codecs.codec import Part
 from tersor.codecs.context import Context
 from tersor.codecs.lanes import Lanes
 from tersor.codecs.rans import Rans
+from tersor.errors import FormatError
+from tersor.kernels import as_bytes, choose, integers, lanes_decode
 
 CODEC = Lanes()
 GOLDEN = "05ee1f09121516a0f7ffffffff1f30fe03d14a950adc4100b5e6300044"
@@ -80,3 +84,59 @@ def test_zeros_take_next_to_nothing_and_are_believed(count):
     payload = CODEC.encode(bytes(count))
     assert len(payload) < 60 + count / 11_000
     assert CODEC.decode(payload, count) == bytes(count)
+
+
+def nibbles():
+    values = (
+        np.random.default_rng(0).normal(0, 1, 2000).round().clip(-8, 7).astype(np.int64) & 15
+    )
+    return (values[::2] | values[1::2] << 4).astype(np.uint8).tobytes()
+
+
+EXAMPLES = {
+    "tensors": (
+        weights((20, 6, 3, 3), 0.5).tobytes(),
+        [Part(700, 8, (20, 35)), Part(380, 8, (380,))],
+    ),
+    "centred": ((weights((60, 40)).astype(np.int64) + 90).astype(np.uint8).tobytes(), []),
+    "nibbles": (nibbles(), [Part(1000, 4, (50, 40))]),
+    "noise": (np.random.default_rng(0).bytes(300), []),
+    "eight lanes": (mixed().tobytes() + bytes(800), [Part(17_000, 8, (170, 100))]),
+}
+
+
+@pytest.mark.skipif(choose.module() is None, reason=choose.choice().why)
+@settings(max_examples=300, deadline=None)
+@given(
+    name=st.sampled_from(sorted(EXAMPLES)),
+    at=st.one_of(st.integers(0, 40), st.integers(0, 10**6)),
+    flipped=st.integers(0, 255),
+    cut=st.integers(0, 3),
+)
+def test_damaged_payloads_are_refused_where_the_definition_refuses_them(
+    name, at, flipped, cut
+):
+    """Whole payloads, read natively, mean what `integers` says that they mean."""
+    data, parts = EXAMPLES[name]
+    payload = bytearray(CODEC.encode(data, parts))
+    payload[at % len(payload)] ^= flipped
+    payload = bytes(payload[: len(payload) - cut])
+    wanted, found = bytearray(len(data)), bytearray(len(data))
+    try:
+        integers.decode_into(payload, memoryview(wanted), lanes_decode)
+    except FormatError:
+        wanted = None
+    native = choose.module()
+    fine = native.lanes_read(as_bytes(payload), as_bytes(found), choose.level())
+    assert fine == (wanted is not None)
+    assert not fine or found == wanted
+    assert native.lanes_bytes(as_bytes(payload), len(data), choose.level()) == wanted
+
+
+def test_a_promise_that_a_payload_cannot_keep_takes_no_memory():
+    native = choose.module()
+    if native is None:
+        pytest.skip(choose.choice().why)
+    payload = bytes.fromhex(GOLDEN)
+    for count in (0, 23, 25, 2**62):
+        assert native.lanes_bytes(as_bytes(payload), count, choose.level()) is None

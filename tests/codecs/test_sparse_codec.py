@@ -25,7 +25,7 @@ def test_a_payload_of_0_1_0_is_read_and_written_again():
     payload = coded(array)
     assert (
         payload.hex()
-        == "0557587828c2000201000423088e60c13f3080ee8101083c30801f8203fc4f12dd102a008077"
+        == "0557587828c2000201000423088e60c13f3080ee8101083c30801f8203fc4f92ea86508077"
     )
     assert Sparse().decode(payload, array.nbytes) == array.tobytes()
 

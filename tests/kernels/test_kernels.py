@@ -1,5 +1,7 @@
 """Each kernel at each level equals its numpy twin bit by bit; the twins keep their laws."""
 
+import zlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,6 +35,14 @@ def test_histogram_counts(kind, size):
     counts = kernels.histogram(symbols)
     assert counts.dtype == np.uint64
     assert counts.tolist() == wanted
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 1023, 1024, 1039, 1087, 1088, 1151, 5003])
+def test_checksums_are_those_of_zlib(size):
+    data = np.random.default_rng(size).bytes(size)
+    for before in (0, 1, 2**32 - 1):
+        assert kernels.crc32(data, before) == zlib.crc32(data, before)
+    assert kernels.crc32(memoryview(data)[size // 3 :]) == zlib.crc32(data[size // 3 :])
 
 
 @pytest.mark.parametrize("bits", range(1, 17))

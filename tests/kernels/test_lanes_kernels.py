@@ -69,6 +69,18 @@ def test_rows_of_any_length_are_the_same_at_each_level(level):
     np.testing.assert_array_equal(decoded(payload, shapes), values)
 
 
+def test_words_that_end_early_are_refused_before_the_next_ones_are_asked_for(level):
+    """A million values are left then: whoever reads on leaves the memory of the process."""
+    if level == "reference":
+        pytest.skip("takes seconds")
+    shapes = [Shape(2**20, 1024, 1, 1)]
+    payload = kernels.lanes_encode(values_of(shapes, 20), shapes, 2**21)
+    target = np.zeros(2**20, np.int16)
+    for size in (400, 401, 1000, 1001):
+        with pytest.raises(FormatError, match="no 1048576 values"):
+            kernels.lanes_decode(kernels.as_bytes(payload[:size]), shapes, target)
+
+
 def test_damage_means_the_same_at_each_level(level):
     """What a level makes of a payload that was changed, the portable one does, too."""
     if level in {"reference", "portable"}:

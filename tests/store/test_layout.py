@@ -172,7 +172,7 @@ def test_auto_takes_the_shortest_and_small_tensors_share(monkeypatch):
     tensors["noise"] = np.frombuffer(tensors["noise"], np.uint8)
     tensors |= {f"scale{i}": rng.random(16, np.float32) for i in range(20)}
     reader = Reader(encode(tensors, {}))
-    assert reader.info("zeros") == container.Info("int8", (70_000,), "rans", 70_000, 14)
+    assert reader.info("zeros") == container.Info("int8", (70_000,), "rans", 70_000, 12)
     assert reader.info("noise") == container.Info("uint8", (70_000,), "raw", 70_000, 70_000)
     assert len(reader._run.blocks) == 3
     assert reader.info("scale3").stored <= 64

@@ -29,11 +29,11 @@ class Lanes:
 
     def decode(self, payload: bytes, count: int) -> bytes:
         """See `Codec.decode`."""
-        return integers.decode(payload, count, lanes_decode)
+        return integers.decode(payload, count, lanes_decode, "lanes")
 
     def decode_into(self, payload: bytes, target: memoryview) -> None:
         """See `Codec.decode_into`."""
-        integers.decode_into(payload, target, lanes_decode)
+        integers.decode_into(payload, target, lanes_decode, "lanes")
 
 
 CODEC = Lanes

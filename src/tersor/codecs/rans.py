@@ -21,7 +21,7 @@ class Rans:
         """See `Codec.encode`.
 
         >>> Rans().encode(b"a" * 1000).hex()
-        '0afa0800a018c102e83900000100'
+        '0afa0800a018c102e839000000'
         """
         single = bool(parts) and all(part.bits <= _BYTE for part in parts)
         return rans_payload.encode(data, single=single)

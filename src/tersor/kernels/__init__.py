@@ -6,6 +6,7 @@ can get wrong are not checked by the twins; whatever comes from a file is checke
 there, and refused with FormatError.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -33,6 +34,7 @@ __all__ = [
     "as_bytes",
     "context_decode",
     "context_encode",
+    "crc32",
     "fill_gaps",
     "find_gaps",
     "histogram",
@@ -50,6 +52,9 @@ __all__ = [
     "unpack_bits",
 ]
 
+_CHECKED = choose.LEVELS.index("avx2") - 1  # from that level on checksums are quick
+_MUCH = 2**10  # bytes; less is checked before a native function has looked at its arguments
+
 
 def as_bytes(data: bytes | bytearray | memoryview | NDArray[Any]) -> Bytes:
     """The same memory as an array of bytes, without a copy.
@@ -58,6 +63,19 @@ def as_bytes(data: bytes | bytearray | memoryview | NDArray[Any]) -> Bytes:
     array([97, 98], dtype=uint8)
     """
     return np.frombuffer(data, np.uint8)
+
+
+def crc32(data: bytes | memoryview, before: int = 0) -> int:
+    """The checksum of zlib: of `data` behind bytes whose checksum is `before`.
+
+    >>> crc32(b"ef", crc32(b"abcd")) == crc32(b"abcdef") == zlib.crc32(b"abcdef")
+    True
+    """
+    native = choose.module()
+    if native is None or choose.level() < _CHECKED or len(data) < _MUCH:
+        return zlib.crc32(data, before)
+    found: int = native.crc32(as_bytes(data), before)
+    return found
 
 
 def histogram(symbols: NDArray[np.uint8] | NDArray[np.uint16]) -> Counts:

@@ -13,7 +13,7 @@ from types import ModuleType
 
 from tersor.errors import InputError
 
-INTERFACE = 8  # as in native/bindings.cpp
+INTERFACE = 11  # as in native/bindings.cpp
 VARIABLE = "TERSOR_KERNELS"  # the environment variable that asks for one of LEVELS
 LEVELS = ("reference", "portable", "avx2", "avx512")  # from slow to fast
 

@@ -26,7 +26,7 @@ import numpy as np
 
 import tersor.kernels as kernels
 from tersor.errors import FormatError
-from tersor.kernels import Bytes, Shape, Values
+from tersor.kernels import Bytes, Shape, Values, choose
 from tersor.kernels.tables import BitReader, BitWriter
 
 _PER_BYTE = 2**14  # values for which a byte may stand: a bin takes 2^-11 bits at least
@@ -88,24 +88,46 @@ def encode(data: bytes, parts: Sequence[Piece], coder: Encode) -> bytes:
     return head.to_bytes() + body
 
 
-def decode(payload: bytes, count: int, coder: Decode) -> bytes:
+def decode(payload: bytes, count: int, coder: Decode, name: str = "") -> bytes:
     """The `count` bytes for which the payload stands.
+
+    Args:
+        payload: Of the codec.
+        count: Bytes.
+        coder: Of the values.
+        name: Of the native functions that read whole payloads, if there are any.
 
     Raises:
         FormatError: See `decode_into`.
     """
+    native = choose.module()
+    if native is not None and name:
+        read = getattr(native, f"{name}_bytes")
+        found: bytes | None = read(kernels.as_bytes(payload), count, choose.level())
+        if found is not None:
+            return found
     _check_count(payload, count)
     target = bytearray(count)
-    decode_into(payload, memoryview(target), coder)
+    _decode(payload, memoryview(target), coder)
     return bytes(target)
 
 
-def decode_into(payload: bytes, target: memoryview, coder: Decode) -> None:
-    """Fill `target` with the bytes for which the payload stands.
+def decode_into(payload: bytes, target: memoryview, coder: Decode, name: str = "") -> None:
+    """Fill `target` with the bytes for which the payload stands; arguments as `decode`.
 
     Raises:
         FormatError: `encode` writes no such payload for so many bytes.
     """
+    native = choose.module()
+    if native is not None and name:
+        read = getattr(native, f"{name}_read")
+        if read(kernels.as_bytes(payload), kernels.as_bytes(target), choose.level()):
+            return
+    _decode(payload, target, coder)
+
+
+def _decode(payload: bytes, target: memoryview, coder: Decode) -> None:
+    """Decode, or say what is wrong."""
     head = _check_count(payload, len(target))
     if head is None:
         return

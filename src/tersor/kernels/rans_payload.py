@@ -20,8 +20,10 @@ Payload (numbers as in `kernels/tables.py`; nothing for no bytes)
     per plane
       table    levels 0 .. 18: bits of each weight; then, for each weight of b > 1 bits, the
                min(b - 1, 3) bits below its highest, of which the others are zero
+      states   of each lane: how many bits it has, less 17, in 4 bits; then the bits below its
+               highest
     zeros up to a whole byte
-    per plane: its bytes; or a state of 32 bits a lane, then words of 16 bits
+    per plane: its bytes; or words of 16 bits
 
 States and words are those of `kernels.reference.rans_encode`: a damaged payload ends in wrong
 states or with words left over or missing; the container's checksum finds the rest.
@@ -33,6 +35,7 @@ Source: Duda, "Asymmetric numeral systems", arXiv:1311.2540; Giesen, "Interleave
 coders", arXiv:1402.3392.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +52,7 @@ from tersor.kernels.reference import (
     MOST_LANES,
     Bytes,
     Counts,
+    States,
     log2_table,
     to_frequencies,
 )
@@ -64,7 +68,9 @@ _NOISE_SAMPLE, _NOISE_LEAST = 2**11, 2**16  # symbols of a sample, and of a plan
 _NOISE = (
     1000  # units of 2^-16 bits that samples of noise lack: 736 expected, with a spread of 65
 )
-_PER_LANES = 16  # n lanes, of about a byte each, are worth it for 16 n^2 bytes of words
+_PER_LANES = 4  # n lanes, of about half a byte each, are worth it for 4 n^2 bytes of words
+_LOWEST_BITS = LOWEST.bit_length() - 1  # that a state has below its highest, at least
+_STATE_BITS = 4  # of how many more it has
 _SYMBOL_BITS = 5  # that a symbol takes in a table, about
 _WORTH = 400  # the part of the size that more bits, which are slower, must save
 
@@ -125,9 +131,9 @@ def _encode(given: Bytes, *, single: bool) -> bytes:
     head.put(form, _FORM_BITS)
     planes = kernels.split_planes(given, width, rotate=turned)
     coded = [_encode_plane(plane, head) for plane in planes]
-    for weights, _ in coded:
-        _put_weights(weights, head)
-    return b"".join([head.to_bytes(), *(body for _, body in coded)])
+    for plane in coded:
+        _put_model(plane, head)
+    return b"".join([head.to_bytes(), *(plane.body for plane in coded)])
 
 
 def _decode(payload: bytes, target: memoryview) -> None:
@@ -141,19 +147,21 @@ def _decode(payload: bytes, target: memoryview) -> None:
     stored = sum(plane.size for plane in coded)
     if stored > len(payload):  # before tables are read in vain
         raise FormatError(f"planes of {stored} bytes", offset=len(payload))
-    tables = [_read_weights(head) if plane.lanes else None for plane in coded]
+    models = [_read_model(head, plane) if plane.lanes else None for plane in coded]
     at = head.end()
     if at + stored != len(payload):
         problem = f"planes end at byte {at + stored} of {len(payload)}"
         raise FormatError(problem, offset=min(at + stored, len(payload)))
     given, out = kernels.as_bytes(payload), kernels.as_bytes(target)
     planes = out.reshape(1, -1) if width == 1 else np.empty((width, length), np.uint8)
-    for plane, table, into in zip(coded, tables, planes, strict=True):
+    for plane, model, into in zip(coded, models, planes, strict=True):
         body, at = given[at : at + plane.size], at + plane.size
-        if table is None:
+        if model is None:
             into[:] = body
         else:
-            _decode_plane(plane, table, body, into)
+            weights, states = model
+            frequencies = to_frequencies(weights, plane.bits)
+            kernels.rans_decode(body, states, frequencies, plane.bits, into, plane.alone)
     if width > 1:
         kernels.join_planes(planes, out, rotate=turned)
 
@@ -166,6 +174,15 @@ class _Plane:
     lanes: int
     size: int
     alone: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """What a plane became; without weights the plane itself."""
+
+    body: bytes
+    weights: Weights | None = None
+    states: Sequence[int] = ()
 
 
 def _read_form(head: BitReader, count: int) -> tuple[int, bool]:
@@ -185,24 +202,14 @@ def _read_plane(head: BitReader, length: int) -> _Plane:
     words, alone = head.get_size(), head.get_size() if lanes > 1 else 0
     if alone > length:
         raise FormatError(f"{alone} of {length} symbols in one lane", offset=0)
-    return _Plane(bits, lanes, 4 * lanes + 2 * words, alone)
+    return _Plane(bits, lanes, 2 * words, alone)
 
 
-def _decode_plane(plane: _Plane, weights: Weights, body: Bytes, target: Bytes) -> None:
-    """Write the symbols of a body of states and words."""
-    states = body[: 4 * plane.lanes].copy().view("<u4").astype(np.uint32)
-    if (states < LOWEST).any():
-        raise FormatError(f"state {states.min()} out of range", offset=0)
-    words = body[4 * plane.lanes :]
-    frequencies = to_frequencies(weights, plane.bits)
-    kernels.rans_decode(words, states, frequencies, plane.bits, target, plane.alone)
-
-
-def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]:
-    """Write how a plane is coded into the head; return its weights, if any, and its body."""
+def _encode_plane(plane: Bytes, head: BitWriter) -> _Coded:
+    """Write how a plane is coded into the head."""
     if _is_noise(plane):
         head.put(0, 1)
-        return None, plane.tobytes()
+        return _Coded(plane.tobytes())
     counts = kernels.histogram(plane)
     weights = _weights(counts)
     bits, cost = _precision(counts, weights)
@@ -210,9 +217,9 @@ def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]
     while lanes < MOST_LANES and _PER_LANES * (2 * lanes) ** 2 <= cost // 8:
         lanes *= 2
     table = _SYMBOL_BITS * int(np.count_nonzero(weights))
-    if table + cost + 16 * lanes + 16 >= 8 * plane.size:
+    if table + cost + 12 * lanes + 16 >= 8 * plane.size:
         head.put(0, 1)
-        return None, plane.tobytes()
+        return _Coded(plane.tobytes())
     frequencies = to_frequencies(weights, bits)
     states, words, alone = kernels.rans_encode(plane, frequencies, bits, lanes)
     head.put(1, 1)
@@ -221,19 +228,33 @@ def _encode_plane(plane: Bytes, head: BitWriter) -> tuple[Weights | None, bytes]
     head.put_size(words.size)
     if lanes > 1:
         head.put_size(alone)
-    return weights, states.astype("<u4").tobytes() + words.astype("<u2").tobytes()
+    return _Coded(words.astype("<u2").tobytes(), weights, states.tolist())
 
 
-def _put_weights(weights: Weights | None, head: BitWriter) -> None:
-    if weights is None:
+def _put_model(plane: _Coded, head: BitWriter) -> None:
+    if plane.weights is None:
         return
-    given = weights.tolist()
+    given = plane.weights.tolist()
     levels = [weight.bit_length() for weight in given]
     head.put_levels(levels, _LEVELS)
     for weight, level in zip(given, levels, strict=True):
         if level > 1:
             kept = min(level - 1, _KEPT)
             head.put(weight >> (level - 1 - kept) & ((1 << kept) - 1), kept)
+    for state in plane.states:
+        below = state.bit_length() - 1
+        head.put(below - _LOWEST_BITS, _STATE_BITS)
+        head.put(state - (1 << below), below)
+
+
+def _read_model(head: BitReader, plane: _Plane) -> tuple[Weights, States]:
+    """Weights and states."""
+    weights = _read_weights(head)
+    states = []
+    for _ in range(plane.lanes):
+        below = _LOWEST_BITS + head.get(_STATE_BITS)
+        states.append(1 << below | head.get(below))
+    return weights, np.array(states, np.uint32)
 
 
 def _read_weights(head: BitReader) -> Weights:

@@ -6,7 +6,6 @@ of 8 MiB, or a little less, so that rows stay whole, each coded by itself. For b
 elements from 128 KiB on, samples tell which codec is the shortest.
 """
 
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from tersor.codecs import find as find_codec
 from tersor.codecs import names as codec_names
 from tersor.codecs.codec import Codec, Part
 from tersor.errors import InputError
+from tersor.kernels import crc32
 from tersor.kernels.choose import choice
 from tersor.machine import default_threads
 from tersor.store.directory import MOST_DIMENSIONS, SMALL, Block, Entry, in_layout_order
@@ -228,7 +228,7 @@ def _code(piece: _Piece, coders: Sequence[Candidate]) -> Coded:
     if len(fit) > 1 and wide and len(data) >= _SAMPLED:
         fit = [_shortest(_sample(piece), fit)[0]]
     coder, payload = _shortest(piece, fit)
-    return Coded(Block(coder.codec.name, len(data), len(payload), zlib.crc32(data)), payload)
+    return Coded(Block(coder.codec.name, len(data), len(payload), crc32(data)), payload)
 
 
 def _shortest(piece: _Piece, coders: Sequence[Candidate]) -> tuple[Candidate, bytes]:

@@ -4,7 +4,6 @@ The parts of a file that are no tensors stand in its skeleton. A model with exte
 packed as one run of bytes, those files first; the section `files` then tells where each ends.
 """
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from time import perf_counter
 from typing import BinaryIO
 
 from tersor.errors import FileError, FormatError
+from tersor.kernels import crc32
 from tersor.store.atomic import write_atomically
 from tersor.store.container import Info, Origin, Reader, write_to
 from tersor.store.elements import same_bytes
@@ -166,7 +166,7 @@ def _write_checked(path: Path, pieces: Iterator[memoryview]) -> None:
         nonlocal checksum
         for piece in pieces:
             file.write(piece)
-            checksum = zlib.crc32(piece, checksum)
+            checksum = crc32(piece, checksum)
 
     def check(written: Path) -> None:
         if _checksum(written) != checksum:
@@ -182,7 +182,7 @@ class _Stream:
         given: Bytes that were taken.
     """
 
-    def __init__(self, pieces: Iterator[bytes], told: Callable[[float], object]) -> None:
+    def __init__(self, pieces: Iterator[memoryview], told: Callable[[float], object]) -> None:
         self._pieces, self._told = pieces, told
         self._rest = memoryview(b"")
         self.given = 0
@@ -265,7 +265,7 @@ def _forgetful(parts: Sequence[Part]) -> Callable[[float], None]:
 
 
 def _compare(
-    pieces: Iterator[bytes], parts: Sequence[Part], told: Callable[[float], object]
+    pieces: Iterator[memoryview], parts: Sequence[Part], told: Callable[[float], object]
 ) -> None:
     """Raise FormatError unless the pieces together are the files, one after the other."""
     total = sum(len(part.file.data) for part in parts)
@@ -286,5 +286,5 @@ def _checksum(path: Path) -> int:
     checksum = 0
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            checksum = zlib.crc32(chunk, checksum)
+            checksum = crc32(chunk, checksum)
     return checksum

@@ -7,7 +7,6 @@ payload per thread.
 
 import io
 import threading
-import zlib
 from bisect import bisect_right
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +16,7 @@ from tersor.codecs import find as find_codec
 from tersor.codecs import names as codec_names
 from tersor.codecs.codec import Codec
 from tersor.errors import FormatError
+from tersor.kernels import crc32
 from tersor.machine import default_threads, free_memory_bytes
 from tersor.store.directory import Block, starts
 from tersor.store.source import Source
@@ -187,5 +187,5 @@ def afford(size: int) -> None:
 
 
 def _check(data: bytes | memoryview, block: Block, start: int) -> None:
-    if zlib.crc32(data) != block.checksum:
+    if crc32(data) != block.checksum:
         raise FormatError("tensor data is damaged", offset=start)

@@ -6,6 +6,9 @@ is the skeleton. Putting the tensors back gives the very same bytes, whatever th
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
 
 from tersor.errors import FormatError
 from tersor.store.container import Reader
@@ -13,7 +16,7 @@ from tersor.store.directory import Entry, starts
 from tersor.store.elements import CODES
 from tersor.store.layout import Item
 from tersor.store.onnx_tensor import can_be_written, initializer_head
-from tersor.store.run import assembled
+from tersor.store.run import afford, assembled
 from tersor.store.varint import Cursor, varint
 
 Buffer = bytes | memoryview
@@ -70,43 +73,49 @@ def cut_all(parts: Sequence[tuple[Buffer, Sequence[Hole]]]) -> tuple[list[Item],
     return items, b"".join([varint(len(items)), *gaps, kinds, *rest])
 
 
-def join(reader: Reader) -> Iterator[bytes]:
+def join(reader: Reader) -> Iterator[memoryview]:
     """The bytes of the original, in parts of about 32 MiB or one larger tensor.
+
+    A part is valid until the next: all are in the same memory, so that the system need not
+    find and clear it for each.
 
     Raises:
         FormatError: The skeleton does not fit the tensors, or a tensor is damaged.
     """
+    memory = np.empty(0, np.uint8)
     waiting: list[bytes | Entry] = []
     held = 0
-    for piece in _pieces(reader):
-        waiting.append(piece)
-        held += _size(piece)
-        if held >= _AT_ONCE:
-            yield _filled(reader, waiting)
+    for piece in chain(_pieces(reader), [None]):
+        if piece is not None:
+            waiting.append(piece)
+            held += _size(piece)
+        if piece is None or held >= _AT_ONCE:
+            if held > memory.size:
+                memory = np.empty(0, np.uint8)  # the old goes before the new comes
+                afford(held)
+                memory = np.empty(held, np.uint8)
+            _fill(reader, waiting, memory.data[:held])
+            yield memory.data[:held]
             waiting, held = [], 0
-    yield _filled(reader, waiting)
 
 
 def joined(reader: Reader) -> bytes:
     """The bytes of the original file, tensors decoded in place; errors as `join`."""
-    return _filled(reader, list(_pieces(reader)))
+    pieces = list(_pieces(reader))
+    return assembled(sum(map(_size, pieces)), lambda target: _fill(reader, pieces, target))
 
 
-def _filled(reader: Reader, pieces: Sequence[bytes | Entry]) -> bytes:
-    """The bytes of these pieces, tensors decoded in place by several threads."""
+def _fill(reader: Reader, pieces: Sequence[bytes | Entry], target: memoryview) -> None:
+    """Write these pieces, tensors decoded in place by several threads."""
     sizes = [_size(piece) for piece in pieces]
-
-    def fill(target: memoryview) -> None:
-        tensors = []
-        for piece, start, size in zip(pieces, starts(sizes), sizes, strict=False):
-            part = target[start : start + size]
-            if isinstance(piece, bytes):
-                part[:] = piece
-            else:
-                tensors.append((piece.name, part))
-        reader.fill(tensors)
-
-    return assembled(sum(sizes), fill)
+    tensors = []
+    for piece, start, size in zip(pieces, starts(sizes), sizes, strict=False):
+        part = target[start : start + size]
+        if isinstance(piece, bytes):
+            part[:] = piece
+        else:
+            tensors.append((piece.name, part))
+    reader.fill(tensors)
 
 
 def _size(piece: bytes | Entry) -> int:

@@ -23,7 +23,7 @@ using namespace tersor;
 
 namespace {
 
-constexpr int interface = 8;  // as in choose.py: whoever changes a signature changes both
+constexpr int interface = 11;  // as in choose.py: whoever changes a signature changes both
 
 template <typename T>
 using Out = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
@@ -40,11 +40,11 @@ void require(bool condition, const char* what) {
 bool supported(int level) {
 #ifdef TERSOR_X86
   if (level == static_cast<int>(Level::avx2)) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt") && __builtin_cpu_supports("pclmul");
   }
   if (level == static_cast<int>(Level::avx512)) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-           __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("popcnt");
+           __builtin_cpu_supports("avx512vl") && supported(static_cast<int>(Level::avx2));
   }
 #endif
   return level == static_cast<int>(Level::portable);
@@ -119,6 +119,32 @@ std::uint8_t* bytes_of(const nb::object& object) {
   return reinterpret_cast<std::uint8_t*>(PyBytes_AS_STRING(object.ptr()));
 }
 
+using Says = bool (*)(const std::uint8_t*, std::size_t, std::size_t);
+using Read = bool (*)(const std::uint8_t*, std::size_t, std::uint8_t*, std::size_t, Level);
+
+// Whole payloads: as new bytes, or None; nothing is allocated before the payload says how many there are.
+// Or into what they fill: whether they are fine.
+void bind_reading(nb::module_& m, const std::string& name, Says says, Read read) {
+  m.def((name + "_bytes").c_str(), [says, read](Bytes payload, std::size_t count, int level) -> nb::object {
+    require(supported(level), "level");
+    if (!says(payload.data(), payload.size(), count)) return nb::none();
+    nb::object found = new_bytes(count);
+    bool fine = false;
+    {
+      const nb::gil_scoped_release free;
+      fine = read(payload.data(), payload.size(), bytes_of(found), count, static_cast<Level>(level));
+    }
+    return fine ? found : nb::none();
+  });
+  m.def(
+      (name + "_read").c_str(),
+      [read](Bytes payload, Target out, int level) {
+        require(supported(level), "level");
+        return read(payload.data(), payload.size(), out.data(), out.size(), static_cast<Level>(level));
+      },
+      Free());
+}
+
 void bind_payloads(nb::module_& m) {
   m.def("rans_write", [](Bytes data, In<std::int64_t> log2, bool single, int level) {
     require(supported(level), "level");
@@ -134,26 +160,8 @@ void bind_payloads(nb::module_& m) {
     payload.copy(bytes_of(found));
     return found;
   });
-  // The bytes, or None; nothing is allocated before the payload says how many there are.
-  m.def("rans_bytes", [](Bytes payload, std::size_t count, int level) -> nb::object {
-    require(supported(level), "level");
-    if (!rans_counts(payload.data(), payload.size(), count)) return nb::none();
-    nb::object found = new_bytes(count);
-    bool fine = false;
-    {
-      const nb::gil_scoped_release free;
-      fine = rans_read(payload.data(), payload.size(), bytes_of(found), count, static_cast<Level>(level));
-    }
-    return fine ? found : nb::none();
-  });
-  m.def(
-      "rans_read",
-      [](Bytes payload, Target out, int level) {
-        require(supported(level), "level");
-        return rans_read(payload.data(), payload.size(), out.data(), out.size(),
-                         static_cast<Level>(level));
-      },
-      Free());
+  bind_reading(m, "rans", rans_counts, rans_read);
+  bind_reading(m, "lanes", integers_count, lanes_read);
 }
 
 void bind_huffman(nb::module_& m) {
@@ -263,6 +271,15 @@ void bind_planes(nb::module_& m) {
 }
 
 void bind_small(nb::module_& m) {
+#ifdef TERSOR_X86
+  m.def(
+      "crc32",
+      [](Bytes data, std::uint32_t before) {
+        require(supported(static_cast<int>(Level::avx2)), "level");
+        return crc32_avx2(data.data(), data.size(), before);
+      },
+      Free());
+#endif
   m.def(
       "histogram8",
       [](Bytes data, Out<std::uint64_t> counts) {

@@ -3,7 +3,7 @@
 // No kernel keeps state or looks at a byte outside of what it was given, whatever the bytes say. None
 // allocates more than tables of fixed size, or throws, but for the context, mixing and lanes coders, which
 // hold some numbers for each column, and whole payloads, which hold planes as large as what they
-// stand for. Callers keep the preconditions named here.
+// stand for, and keep some memory for the next ones. Callers keep the preconditions named here.
 
 #pragma once
 
@@ -33,6 +33,11 @@ void split_planes(const std::uint8_t* data, std::size_t n, unsigned width, bool 
                   std::uint8_t* planes);
 void join_planes(const std::uint8_t* planes, std::size_t n, unsigned width, bool rotate,
                  std::uint8_t* data);
+void join_planes(const std::uint8_t* const* planes, std::size_t n, unsigned width, bool rotate,
+                 std::uint8_t* data);  // each by itself
+
+// crc32_avx2.cpp: the checksum of zlib of bytes behind others, whose checksum is `before`.
+std::uint32_t crc32_avx2(const std::uint8_t* data, std::size_t n, std::uint32_t before);
 
 // gaps.cpp: gaps has room for n + n / 255 + 1 bytes, values for n. Returns both counts.
 struct Counts {
@@ -61,12 +66,13 @@ using RansWriting = bool (*)(const std::uint32_t* entries, unsigned bits, const 
                              std::size_t n, std::uint32_t* states, std::uint16_t*& words);
 RansWriting rans_writing_avx512(unsigned lanes);  // null if there is none
 
-// One entry for each of the 2^bits slots. Up to 12 bits everything is in one word:
-// symbol | slot - start << 8 | frequency - 1 << 20. Above: slot - start | frequency - 1 << 16.
+// What stands at each of the 2^bits slots. Up to 12 bits everything is in one word:
+// symbol | slot - start << 8 | frequency - 1 << 20. Above, the symbol; entries are then those of symbols:
+// start | frequency << 16.
 struct RansTable {
   static constexpr unsigned ahead = 16;  // entries that are written, though not used, behind the last
-  std::uint32_t entries[(1u << most_bits) + ahead];
-  std::uint8_t symbols[(1u << most_bits) + 4];  // above 12 bits; may be read 4 bytes at a time
+  std::uint32_t entries[(1u << least_bits) + ahead];
+  std::uint8_t symbols[1u << most_bits];
   unsigned bits;
 };
 
@@ -87,15 +93,15 @@ bool rans_decode(const std::uint8_t* words, std::size_t n_words, std::uint32_t* 
                  const std::uint32_t* frequencies, unsigned bits, std::uint8_t* out, std::size_t n,
                  std::size_t n_alone, Level level);
 
-// A payload in pieces: its head, and what was or stands elsewhere.
+// A payload in pieces: its head, and what stands elsewhere: with the caller, with `own`, or in memory that the
+// next payload of this thread will need.
 struct RansPayload {
   struct Piece {
-    std::unique_ptr<std::uint8_t[]> own;  // null if the bytes are the caller's, or those of `planes`
     const std::uint8_t* bytes;
     std::size_t size;
   };
   std::vector<std::uint8_t> head;
-  std::unique_ptr<std::uint8_t[]> planes;
+  std::unique_ptr<std::uint8_t[]> own;
   std::vector<Piece> body;
 
   std::size_t size() const;
@@ -146,6 +152,12 @@ std::ptrdiff_t lanes_encode(const std::int16_t* values, const TensorShape* shape
                             const std::int64_t* log2, std::uint8_t* out, std::size_t room);
 bool lanes_decode(const std::uint8_t* bytes, std::size_t n, const TensorShape* shapes,
                   std::size_t n_shapes, std::int16_t* values, Level level);
+
+// integers.cpp: whether a payload says that it is of so many bytes, and may be; and those of the codec lanes.
+bool integers_count(const std::uint8_t* payload, std::size_t n, std::size_t count);
+// False if the payload is not well formed, or not of that many bytes.
+bool lanes_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, std::size_t count,
+                Level level);
 
 // mixing.cpp: as context.cpp.
 std::ptrdiff_t mixing_encode(std::int16_t* values, const TensorShape* shapes, std::size_t n_shapes,

@@ -8,31 +8,48 @@ namespace tersor {
 namespace lanes {
 namespace {
 
+// What a level has of its own; null if nothing.
+struct Vectors {
+  void (*chunk)(const Tables&, const Chunk&, Stream&);
+  Logarithms logarithms;
+};
+
+Vectors vectors_of(Level level) {
+#ifdef TERSOR_X86
+  if (level == Level::avx512) return {chunk_avx512, logarithms_avx512};
+  if (level == Level::avx2) return {chunk_avx2, logarithms_avx2};
+#else
+  static_cast<void>(level);
+#endif
+  return {nullptr, logarithms_of};
+}
+
 template <int n>
 struct Player {
   const Tables& tables;
   Stream in;
-  bool fast, failed = false;
+  void (*vectors)(const Tables&, const Chunk&, Stream&);
+  std::uint16_t tail[2 * most_words];  // the last words, with zeros behind them
+  bool in_tail = false;
 
   template <bool full>
   bool chunk(const Chunk& chunk) {
-    const bool sure = in.left >= words_for(chunk.count);
-#ifdef TERSOR_X86
-    if (full && n == 8 && fast && sure && chunk.width < most_width) {
-      chunk_avx2(tables, chunk, in);
-      return true;
+    if (!in_tail && in.left < static_cast<std::ptrdiff_t>(most_words)) {
+      in_tail = true;
+      std::memset(tail, 0, sizeof tail);
+      std::memcpy(tail, in.words, 2 * static_cast<std::size_t>(in.left));
+      in.words = reinterpret_cast<const u8*>(tail);
     }
-#endif
-    if (full && sure) {
-      play<full, true>(chunk);
+    if (full && n == 8 && vectors != nullptr && chunk.width < most_width) {
+      vectors(tables, chunk, in);
     } else {
-      play<full, false>(chunk);
+      play<full>(chunk);
     }
-    return !failed;
+    return in.left >= 0;
   }
 
  private:
-  template <bool full, bool sure>
+  template <bool full>
   void play(const Chunk& chunk) {
     struct Other {
       std::size_t column, lane;
@@ -49,7 +66,7 @@ struct Player {
         const u32 start = (first & (0u - other)) + ((second - first) & (0u - negative));
         const u32 end = first + ((second - first) & (0u - other)) + ((kind_total - second) & (0u - negative));
         kinds[lane] = static_cast<u8>(other + negative);
-        x = fill<sure>((end - start) * (x >> kind_bits) + slot - start);
+        x = fill((end - start) * (x >> kind_bits) + slot - start);
         chunk.values[static_cast<std::size_t>(lane) * chunk.width + column] = 0;
         others[count] = {column, static_cast<std::size_t>(lane), at[lane], negative != 0};
         count += other;
@@ -59,7 +76,7 @@ struct Player {
       const auto& [column, lane, at, negative] = others[i];
       u32& x = in.x[i % n];
       const u32 entry = tables.magnitudes[tables.at[at] + (x & (magnitude_total - 1))];
-      x = fill<sure>(((entry >> 20) + 1) * (x >> magnitude_bits) + (entry >> 8 & 0xfff));
+      x = fill(((entry >> 20) + 1) * (x >> magnitude_bits) + (entry >> 8 & 0xfff));
       const u32 magnitude = (entry & 0xff) + 1;
       chunk.totals[lane] += magnitude << 8;
       chunk.column_sums[column] += magnitude;
@@ -68,15 +85,7 @@ struct Player {
     }
   }
 
-  template <bool sure>
   u32 fill(u32 state) {
-    if constexpr (!sure) {
-      if (state >= lowest_state) return state;
-      if (in.left == 0) {
-        failed = true;
-        return lowest_state;
-      }
-    }
     std::uint16_t word;
     std::memcpy(&word, in.words, 2);
     const u32 taken = state < lowest_state;
@@ -90,11 +99,12 @@ template <int n>
 bool decode_lanes(const Choices& c, const u8* body, std::size_t size, const TensorShape* shapes,
                   std::size_t n_shapes, std::int16_t* values, Level level) {
   const Tables tables(c);
-  Player<n> player{tables, {body + 4 * n, (size - 4 * n) / 2, {}}, level >= Level::avx2};
+  const Vectors vectors = vectors_of(level);
+  Player<n> player{tables, {body + 4 * n, static_cast<std::ptrdiff_t>((size - 4 * n) / 2), {}}, vectors.chunk, {}};
   u32* x = player.in.x;
   std::memcpy(x, body, 4 * n);
   if (std::any_of(x, x + n, [](u32 state) { return state < lowest_state; })) return false;
-  Walk<n, Player<n>> walk(player);
+  Walk<n, Player<n>> walk(player, vectors.logarithms);
   for (std::size_t i = 0; i < n_shapes; values += shapes[i].size, ++i) {
     if (!walk.tensor(shapes[i], values)) return false;
   }

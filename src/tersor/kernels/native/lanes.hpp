@@ -54,7 +54,8 @@ void write(const Choices& choices, BitWriter& head);
 bool read(BitReader& head, Choices& choices);
 
 // Two bounds for each context: below the first is 0, below the second a positive value.
-using Bounds = std::array<u32, contexts>;  // first | second << 16
+// They are read four at a time.
+using Bounds = std::array<u32, contexts + 3>;  // first | second << 16
 Bounds to_bounds(const Choices& choices);
 
 // How often each magnitude, less 1, of a table; summing to 2^12.
@@ -84,16 +85,21 @@ struct Chunk {
   u64* column_sums;       // of magnitudes
 };
 
+// Words may be read beyond the last, as many as a chunk takes at most: `left` is below 0 then.
 struct Stream {
   const u8* words;
-  std::size_t left;
+  std::ptrdiff_t left;
   u32 x[most_lanes];
 };
 
-// lanes_avx2.cpp: eight whole rows, so short that totals are below 2^32. The stream holds at least 16
-// words for each column, and 8 more.
-constexpr std::size_t words_for(std::size_t columns) { return 16 * columns + 8; }
+// lanes_chunk.hpp: eight whole rows, so short that totals are below 2^32. Words that can be read: 16 for each
+// column, and 8 more.
+constexpr std::size_t most_words = 16 * step + 8;
 constexpr std::size_t most_width = 1u << 15;
 void chunk_avx2(const Tables& tables, const Chunk& chunk, Stream& stream);
+void chunk_avx512(const Tables& tables, const Chunk& chunk, Stream& stream);
+// Logarithms of what so many sums, below 2^32, are for each of the rows, whose inverse is given.
+void logarithms_avx2(const u64* sums, std::size_t n, u64 inverse, int* out);
+void logarithms_avx512(const u64* sums, std::size_t n, u64 inverse, int* out);
 
 }  // namespace tersor::lanes

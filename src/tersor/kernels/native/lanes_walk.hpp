@@ -29,11 +29,17 @@ inline u64 inverse_of(u64 count) {
   return static_cast<u64>(static_cast<std::int64_t>(0x1p40 / static_cast<double>(count)));
 }
 
+inline void logarithms_of(const u64* sums, std::size_t n, u64 inverse, int* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = logarithm(mean_of(sums[i] << 8, inverse));
+}
+using Logarithms = decltype(&logarithms_of);
+constexpr u64 most_rows = 1u << 24;  // whose sums are below 2^32
+
 // The values of tensors in rows, `n` rows at a time, column by column.
 template <int n, typename Coder>
 class Walk {
  public:
-  explicit Walk(Coder& coder) : coder_(coder) {}
+  explicit Walk(Coder& coder, Logarithms quick = logarithms_of) : coder_(coder), quick_(quick) {}
 
   bool tensor(const TensorShape& shape, std::int16_t* values) {
     shape_ = shape;
@@ -95,12 +101,14 @@ class Walk {
     const u64 by_column = inverse_of(rows), by_channel = inverse_of(rows * shape_.kernel);
     const u64 by_place = inverse_of(rows * shape_.channels);
     for (auto& place : kernel_) place = static_cast<u64>(12 * logarithm(mean_of(place << 8, by_place)));
+    const auto run = rows < most_rows ? quick_ : logarithms_of;
+    run(sums_.data(), width_, by_column, offsets_.data());
     at = 0;
     for (const auto& channel : channels_) {
       const int both = 8 * logarithm(mean_of(channel << 8, by_channel)) - 24 * mean;
       for (const auto& place : kernel_) {
-        const int own = 4 * logarithm(mean_of(sums_[at] << 8, by_column));
-        offsets_[at++] = (both + static_cast<int>(place) + own) >> 4;
+        offsets_[at] = (both + static_cast<int>(place) + 4 * offsets_[at]) >> 4;
+        ++at;
       }
     }
   }
@@ -119,6 +127,7 @@ class Walk {
   }
 
   Coder& coder_;
+  Logarithms quick_;
   TensorShape shape_{};
   std::size_t width_ = 0;
   std::vector<u64> sums_, inverses_;

@@ -66,19 +66,22 @@ inline std::uint16_t word(const std::uint8_t* at) {
 // Sixteen entries at a time: those behind a symbol are written again by the next one.
 void fill(const std::uint32_t* frequencies, unsigned bits, RansTable& table) {
   using Entries = std::uint32_t __attribute__((vector_size(4 * RansTable::ahead)));
-  const bool wide = bits != least_bits;
-  const std::uint32_t step = wide ? 1 : 1u << 8;
+  constexpr std::uint32_t step = 1u << 8;
   const Entries steps = Entries{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15} * step;
   table.bits = bits;
   std::uint32_t slot = 0;
   for (std::uint32_t s = 0; s < 256; ++s) {
     const std::uint32_t f = frequencies[s];
     if (f == 0) continue;
-    Entries entries = steps + (wide ? (f - 1) << 16 : s | (f - 1) << 20);
-    for (std::uint32_t i = 0; i < f; i += RansTable::ahead, entries += RansTable::ahead * step) {
-      std::memcpy(table.entries + slot + i, &entries, sizeof entries);
+    if (bits != least_bits) {
+      table.entries[s] = slot | f << 16;
+      std::memset(table.symbols + slot, static_cast<int>(s), f);
+    } else {
+      Entries entries = steps + (s | (f - 1) << 20);
+      for (std::uint32_t i = 0; i < f; i += RansTable::ahead, entries += RansTable::ahead * step) {
+        std::memcpy(table.entries + slot + i, &entries, sizeof entries);
+      }
     }
-    if (wide) std::memset(table.symbols + slot, static_cast<int>(s), f);
     slot += f;
   }
 }
@@ -91,8 +94,13 @@ struct Found {
 template <bool wide>
 inline Found look(const RansTable& table, std::uint32_t x) {
   const unsigned bits = wide ? table.bits : least_bits;
-  const std::uint32_t slot = x & ((1u << bits) - 1), entry = table.entries[slot], upper = x >> bits;
-  if constexpr (wide) return {(entry >> 16) * upper + upper + (entry & 0xffff), table.symbols[slot]};
+  const std::uint32_t slot = x & ((1u << bits) - 1), upper = x >> bits;
+  if constexpr (wide) {
+    const std::uint8_t symbol = table.symbols[slot];
+    const std::uint32_t entry = table.entries[symbol];
+    return {(entry >> 16) * upper + slot - (entry & 0xffff), symbol};
+  }
+  const std::uint32_t entry = table.entries[slot];
   return {(entry >> 20) * upper + upper + (entry >> 8 & 0xfff), static_cast<std::uint8_t>(entry)};
 }
 

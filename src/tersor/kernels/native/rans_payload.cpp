@@ -17,7 +17,9 @@ constexpr std::size_t sample_bytes = 1u << 13, samples = 8;
 constexpr unsigned kept_bits = 3, most_level = 18, fraction = 16, symbol_bits = 5;
 constexpr std::size_t noise_sample = 1u << 11, noise_least = 1u << 16;
 constexpr std::int64_t noise_bits = 1000;
-constexpr std::uint64_t heaviest = 15u << 14, per_lanes = 16, worth = 400;
+constexpr std::uint64_t heaviest = 15u << 14, per_lanes = 4, worth = 400;
+constexpr unsigned lowest_state_bits = std::bit_width(lowest_state) - 1;  // below the highest
+constexpr unsigned state_bits = 4;  // of how many more a state has
 
 struct Form {
   unsigned width;
@@ -32,6 +34,21 @@ using Frequencies = std::uint32_t[symbols];
 using Buffer = std::unique_ptr<std::uint8_t[]>;
 
 Buffer buffer(std::size_t n) { return std::make_unique_for_overwrite<std::uint8_t[]>(n); }
+
+// Memory that is the thread's until it asks again, so that the system need not find and clear it each time; or,
+// where it is much, that goes with `own`.
+std::uint8_t* memory(std::size_t n, Buffer& own) {
+  constexpr std::size_t most = std::size_t{1} << 25;
+  thread_local Buffer kept;
+  thread_local std::size_t size = 0;
+  if (n > most) own = buffer(n);
+  if (n > most || n <= size) return n > most ? own.get() : kept.get();
+  kept = nullptr;
+  size = 0;
+  kept = buffer(n);
+  size = n;
+  return kept.get();
+}
 
 // ---- Reading
 
@@ -51,6 +68,7 @@ struct Plane {
   unsigned bits = 0, lanes = 0;  // no lanes: as it is
   std::size_t size = 0, alone = 0;
   Weights weights;
+  std::uint32_t states[most_lanes];
 };
 
 // False if there cannot be such a plane in n bytes.
@@ -62,24 +80,22 @@ bool read_plane(BitReader& head, std::size_t length, std::size_t n, Plane& plane
   const std::uint64_t words = head.get_size(), alone = plane.lanes > 1 ? head.get_size() : 0;
   if (!head.fine() || plane.lanes > most_lanes || words > n || alone > length) return false;
   plane.alone = static_cast<std::size_t>(alone);
-  plane.size = 4 * std::size_t{plane.lanes} + 2 * static_cast<std::size_t>(words);
+  plane.size = 2 * static_cast<std::size_t>(words);
   return true;
 }
 
-bool decode_plane(const Plane& plane, const std::uint8_t* body, std::uint8_t* out,
-                  std::size_t length, Level level) {
-  if (plane.lanes == 0) {
-    std::memcpy(out, body, length);
-    return true;
+void get_states(BitReader& head, Plane& plane) {
+  for (unsigned lane = 0; lane < plane.lanes; ++lane) {
+    const auto below = lowest_state_bits + static_cast<unsigned>(head.get(state_bits));
+    plane.states[lane] = 1u << below | static_cast<std::uint32_t>(head.get(below));
   }
-  std::uint32_t states[most_lanes];
-  std::memcpy(states, body, 4 * plane.lanes);
-  const auto low = [](std::uint32_t state) { return state < lowest_state; };
-  if (std::any_of(states, states + plane.lanes, low)) return false;
+}
+
+bool decode_plane(Plane& plane, const std::uint8_t* body, std::uint8_t* out,
+                  std::size_t length, Level level) {
   Frequencies frequencies;
   to_frequencies(plane.weights, plane.bits, frequencies);
-  const std::size_t words = (plane.size - 4 * plane.lanes) / 2;
-  return rans_decode(body + 4 * plane.lanes, words, states, plane.lanes, frequencies, plane.bits, out, length,
+  return rans_decode(body, plane.size / 2, plane.states, plane.lanes, frequencies, plane.bits, out, length,
                      plane.alone, level);
 }
 
@@ -111,6 +127,14 @@ void put_weights(BitWriter& head, const Weights& weights) {
     if (levels[s] <= 1) continue;
     const unsigned below = levels[s] - 1u, kept = std::min(below, kept_bits);
     head.put(weights[s] >> (below - kept) & ((1u << kept) - 1), kept);
+  }
+}
+
+void put_states(BitWriter& head, const std::uint32_t* states, unsigned lanes) {
+  for (unsigned lane = 0; lane < lanes; ++lane) {
+    const auto below = static_cast<unsigned>(std::bit_width(states[lane])) - 1;
+    head.put(below - lowest_state_bits, state_bits);
+    head.put(states[lane] - (1u << below), below);
   }
 }
 
@@ -206,41 +230,44 @@ bool is_noise(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2
   return entropy(counts, sizeof sample, log2) >= ((8 << fraction) - noise_bits) * std::int64_t{sizeof sample};
 }
 
-// How the plane is coded goes into the head, its states and words, or its bytes, into the body.
-bool encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, BitWriter& head,
-                  Weights& weights, std::vector<RansPayload::Piece>& body, Level level) {
+// What the second part of the head tells of a plane; no lanes: it stands as it is.
+struct Model {
+  unsigned lanes = 0;
+  Weights weights;
+  std::uint32_t states[most_lanes];
+};
+
+// How the plane is coded goes into the head, its words, or its bytes, into the body.
+void encode_plane(const std::uint8_t* plane, std::size_t n, const std::int64_t* log2, BitWriter& head,
+                  Model& model, std::vector<RansPayload::Piece>& body, std::uint16_t* words, Level level) {
   if (is_noise(plane, n, log2)) {
     head.put(0, 1);
-    body.push_back({nullptr, plane, n});
-    return false;
+    body.push_back({plane, n});
+    return;
   }
   Histogram counts;
   histogram(plane, n, counts);
-  to_weights(counts, weights);
-  const auto [bits, cost] = choose_precision(counts, weights, log2);
+  to_weights(counts, model.weights);
+  const auto [bits, cost] = choose_precision(counts, model.weights, log2);
   unsigned lanes = 1;
   while (lanes < most_lanes && per_lanes * 4 * lanes * lanes <= cost / 8) lanes *= 2;
-  const auto occurring = symbols - static_cast<std::size_t>(std::count(weights, weights + symbols, 0u));
-  if (symbol_bits * occurring + cost + 16 * lanes + 16 >= 8 * n) {
+  const auto occurring = symbols - static_cast<std::size_t>(std::count(counts, counts + symbols, 0u));
+  if (symbol_bits * occurring + cost + 12 * lanes + 16 >= 8 * n) {
     head.put(0, 1);
-    body.push_back({nullptr, plane, n});
-    return false;
+    body.push_back({plane, n});
+    return;
   }
   Frequencies frequencies;
-  to_frequencies(weights, bits, frequencies);
-  std::uint32_t states[most_lanes];
-  Buffer own = buffer(4 * lanes + 2 * n);
-  auto* words = reinterpret_cast<std::uint16_t*>(own.get() + 4 * lanes);
-  const auto [missing, start, alone] = rans_encode(plane, n, frequencies, bits, lanes, states, words, level);
+  to_frequencies(model.weights, bits, frequencies);
+  model.lanes = lanes;
+  const auto [missing, start, alone] =
+      rans_encode(plane, n, frequencies, bits, lanes, model.states, words, level);
   head.put(1, 1);
   head.put(bits - least_bits, 2);
   head.put(static_cast<unsigned>(std::bit_width(lanes)) - 1, 3);
   head.put_size(n - start);
   if (lanes > 1) head.put_size(alone);
-  const auto* first = reinterpret_cast<const std::uint8_t*>(words + start) - 4 * lanes;
-  std::memcpy(own.get() + (first - own.get()), states, 4 * lanes);
-  body.push_back({std::move(own), first, 4 * lanes + 2 * (n - start)});
-  return true;
+  body.push_back({reinterpret_cast<const std::uint8_t*>(words + start), 2 * (n - start)});
 }
 
 }  // namespace
@@ -288,18 +315,25 @@ bool rans_read(const std::uint8_t* payload, std::size_t n, std::uint8_t* out, st
   }
   if (stored > n) return false;
   for (unsigned p = 0; p < width; ++p) {
-    if (planes[p].lanes > 0) get_weights(head, planes[p].weights);
+    if (planes[p].lanes == 0) continue;
+    get_weights(head, planes[p].weights);
     if (!head.fine()) return false;
+    get_states(head, planes[p]);
   }
   std::size_t at = 0;
   if (!head.end(at) || at + stored != n) return false;
-  const Buffer apart = width == 1 ? nullptr : buffer(count);
-  std::uint8_t* into = width == 1 ? out : apart.get();
-  for (unsigned p = 0; p < width; ++p) {
-    if (!decode_plane(planes[p], payload + at, into + p * length, length, level)) return false;
-    at += planes[p].size;
+  const auto coded = static_cast<std::size_t>(std::count_if(planes, planes + width, [](auto& p) { return p.lanes > 0; }));
+  Buffer own;
+  std::uint8_t* into = width == 1 ? out : memory(coded * length, own);
+  const std::uint8_t* each[8];
+  for (unsigned p = 0; p < width; at += planes[p++].size) {
+    each[p] = planes[p].lanes > 0 ? into : payload + at;
+    if (planes[p].lanes == 0) continue;
+    if (!decode_plane(planes[p], payload + at, into, length, level)) return false;
+    into += length;
   }
-  if (width > 1) join_planes(into, length, width, turned, out);
+  if (width > 1) join_planes(each, length, width, turned, out);
+  if (width == 1 && coded == 0) std::memcpy(out, payload + at - length, length);
   return true;
 }
 
@@ -320,21 +354,24 @@ RansPayload rans_write(const std::uint8_t* data, std::size_t n, const std::int64
   const auto [width, turned] = forms[form];
   const std::size_t length = n / width;
   RansPayload payload;
+  auto* words = reinterpret_cast<std::uint16_t*>(memory(2 * n + (width > 1 ? n : 0), payload.own));
+  const std::uint8_t* from = data;
   if (width > 1) {
-    payload.planes = buffer(n);
-    split_planes(data, length, width, turned, payload.planes.get());
+    auto* planes = reinterpret_cast<std::uint8_t*>(words + n);
+    split_planes(data, length, width, turned, planes);
+    from = planes;
   }
-  const std::uint8_t* from = width == 1 ? data : payload.planes.get();
   BitWriter head(payload.head);
   head.put_size(n);
   head.put(form, 3);
-  Weights weights[8];
-  bool coded[8];
+  Model models[8];
   for (unsigned p = 0; p < width; ++p) {
-    coded[p] = encode_plane(from + p * length, length, log2, head, weights[p], payload.body, level);
+    encode_plane(from + p * length, length, log2, head, models[p], payload.body, words + p * length, level);
   }
   for (unsigned p = 0; p < width; ++p) {
-    if (coded[p]) put_weights(head, weights[p]);
+    if (models[p].lanes == 0) continue;
+    put_weights(head, models[p].weights);
+    put_states(head, models[p].states, models[p].lanes);
   }
   head.end();
   return payload;

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from benchmarks import records
 from benchmarks.records import Row
-from benchmarks.smallest import NAME, SUBJECTS
+from benchmarks.smallest import NAME, SUBJECTS, goodness
 
 _HEADS = (
     "network",
@@ -38,10 +38,14 @@ def _cells(rows: list[Row], title: str, record: str) -> list[str]:
         str(len(rows)),
         _spread([row["bytes"] for row in rows], "{:,.0f}"),
         f"{smaller:.0f}x",
-        _spread([row["error"] for row in rows], "{:.2f} %"),
-        _spread([row["error_float"] for row in rows], "{:.2f} %"),
+        *(_goodness(rows, which) for which in ("", "_float")),
         f"{minutes:.0f}",
     ]
+
+
+def _goodness(rows: list[Row], which: str) -> str:
+    values, forms = zip(*(goodness(row, which) for row in rows), strict=True)
+    return _spread(list(values), forms[0])
 
 
 def _spread(values: list[float], form: str) -> str:

@@ -6,8 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tersor.arrays.compensation import (
+    Rounded,
     Seen,
     damped,
+    descended,
     error_of,
     factor,
     regressed,
@@ -97,6 +99,55 @@ def test_columns_that_stay_floats_are_the_best_for_the_integers_before_them():
     codes, rest = round_in_turn(given, factor(own), np.ones((2, 3)), 0.5, FREE, allowed)
     left = given - np.concatenate([codes * 0.5, rest], 2)
     np.testing.assert_allclose((left @ damped(own))[:, :, 4:], 0, atol=1e-9)
+
+
+def cost(given, found, own, bits):
+    left = given - np.concatenate([found.codes * found.step, found.rest], 2)
+    return error_of(left, damped(own), np.ones((2, 3))) + bits[found.codes + MOST].sum()
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), step=st.floats(0.1, 1.0))
+def test_no_other_integer_is_better_by_itself_than_what_is_descended_to(seed, step):
+    """Tried: every integer one up, one down and 0, all others being as they are."""
+    x, given, bits = inputs(seed), weights(seed), 0.05 * (np.arange(-MOST, MOST + 1) != 0)
+    own, allowed = moments(x, x), everywhere(given, free=1)
+    allowed[0, 0, 0] = False
+    codes, rest = round_in_turn(given, factor(own), np.ones((2, 3)), step, bits, allowed)
+    start = Rounded(codes, step, rest)
+    found = start
+    for _ in range(5):  # more passes than one call makes
+        found = descended(found, given, own, np.ones((2, 3)), bits, allowed)
+    least = cost(given, found, own, bits)
+    assert least <= cost(given, start, own, bits) + 1e-9
+    assert found.codes[0, 0, 0] == 0
+    for place in np.argwhere(allowed):
+        for other in (found.codes[tuple(place)] + 1, found.codes[tuple(place)] - 1, 0):
+            changed = found.codes.copy()
+            changed[tuple(place)] = other
+            assert cost(given, found._replace(codes=changed), own, bits) >= least - 1e-9
+
+
+def test_floats_beside_the_integers_are_the_best_for_them():
+    x, given = inputs(5), weights(5)
+    own, allowed = moments(x, x), everywhere(given, free=2)
+    start = Rounded(np.zeros((2, 3, 4), np.int16), 0.5, given[:, :, 4:])
+    for _ in range(20):
+        start = descended(start, given, own, np.ones((2, 3)), FREE, allowed)
+    left = given - np.concatenate([start.codes * 0.5, start.rest], 2)
+    np.testing.assert_allclose((left @ damped(own))[:, :, 4:], 0, atol=1e-6)
+
+
+def test_blocks_change_nothing_but_the_order_of_sums(monkeypatch):
+    x, given = inputs(6), weights(6)
+    own, allowed = moments(x, x), everywhere(given)
+    start = Rounded(np.zeros((2, 3, 6), np.int16), 0.4, given[:, :, 6:])
+    found = [start] * 2
+    for i, block in enumerate((64, 2)):
+        monkeypatch.setattr("tersor.arrays.compensation._BLOCK", block)
+        found[i] = descended(start, given, own, np.ones((2, 3)), FREE, allowed)
+    assert np.array_equal(found[0].codes, found[1].codes)
+    assert (found[0].codes != 0).any()
 
 
 def test_an_integer_that_costs_too_many_bits_gives_way():

@@ -12,6 +12,8 @@ from tersor.export.onnx import to_onnx
 from tersor.methods.prune.magnitude import PruneMagnitude
 from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
 from tersor.methods.quantize.weights import QuantizeWeights
+from tersor.network.capture import capture
+from tersor.network.layers import layers
 from tersor.store.model import packed_bytes
 from tersor.testing.networks import convolutional, of_four, perceptron, samples_for
 from tersor.train import importance as train_importance
@@ -214,3 +216,31 @@ def test_the_network_before_stays_as_it_is(network):
     quantized(pruned, 1e-2)
     after = pruned.module.state_dict()
     assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+
+
+def test_words_that_no_sample_holds_are_rounded_as_those_that_many_do():
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(
+        torch.nn.Embedding(60, 8), torch.nn.Flatten(), torch.nn.Linear(32, 3)
+    )
+    network = capture(module, torch.zeros(2, 4, dtype=torch.int64))
+    name = network.inputs[0].name
+    words = np.random.default_rng(0).integers(0, 10, (200, 4))
+    found = quantized(network, 0.01, Samples({name: words}))
+    table = network.tensor("0.weight")
+    errors = (found.code("0.weight").decode() - table).detach().square().mean(1)
+    # means over 80 and 400 numbers of about equal spread
+    assert 0.5 < errors[:10].mean() / errors[10:].mean() < 2
+
+
+def test_batch_normalizations_become_part_of_the_layers_before_them():
+    network = convolutional()
+    samples = samples_for(network, 64)
+    found = quantized(network, 1e-5, samples)
+    assert any("batch_norm" in str(node.target) for node in network.graph.nodes)
+    assert not any("batch_norm" in str(node.target) for node in found.graph.nodes)
+    bias = next(x.bias for x in layers(found) if x.name == "stem")
+    assert found.is_coded(bias)
+    ours, before = (n.run(dict(samples.inputs)) for n in (found, network))
+    name = network.outputs[0].name
+    assert np.square(ours[name] - before[name]).mean() < 0.01 * before[name].var()

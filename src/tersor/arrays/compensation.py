@@ -11,6 +11,10 @@ the inverse of H:
     q_j      makes  s (w_j - q step)^2 / U_jj^2 + price * bits(q)  small
     w_(>j)   <-  w_(>j) - (w_j - q_j step) / U_jj * U_(j, >j)
 
+Rounded so, no integer knows those after it. Each is then looked at again, all others being
+as they are, as long as that makes D + price * bits smaller (coordinate descent): with
+g = s H (w - q step), the best float in its place is q_j step + g_j / (s H_jj).
+
 Inputs may come out of rounded layers themselves. The row that then gives what w gave with
 exact inputs y is, by least squares, w + w (E y x^T - H) H^-1: see `regressed`.
 
@@ -38,6 +42,7 @@ Mask = NDArray[np.bool_]
 _STEPS = (0.8, 1.0, 1.25, 1.6)  # times the best one without compensation
 _DAMPING = 0.003  # of the mean of the diagonal: samples do not tell everything
 _BLOCK = 64  # columns, after which those behind hear of the errors
+_PASSES = 4  # in which each integer is looked at again
 
 
 class Seen(NamedTuple):
@@ -95,7 +100,8 @@ def rounded(
     found = [tried(alone.step * times, alone.codes) for times in _STEPS]
     best = min(found, key=lambda each: each[0])
     again = tried(best[1].step, best[1].codes)  # now that it is known how frequent each is
-    return min(best, again, key=lambda each: each[0])[1]
+    last = min(best, again, key=lambda each: each[0])[1]
+    return descended(last, wanted, seen.own, importance, price * lengths(last.codes), allowed)
 
 
 def damped(moments: Floats) -> Floats:
@@ -160,6 +166,49 @@ def round_in_turn(
             work[:, :, j + 1 : stop] -= error[:, :, None] * upper[:, j, None, j + 1 : stop]
         work[:, :, stop:] -= errors @ upper[:, start:stop, stop:]
     return codes, work[:, :, count:]
+
+
+def descended(
+    start: Rounded,
+    weights: Floats,
+    moments: Floats,
+    importance: Floats,
+    bits: Floats,
+    allowed: Mask,
+) -> Rounded:
+    """Better integers and floats, each with all others as they are; see `round_in_turn`.
+
+    Args:
+        start: What is to be made better.
+        weights: (groups, rows, k + free).
+        moments: (groups, k + free, k + free).
+        importance: (groups, rows), at least 0.
+        bits: (2 * MOST + 1,), what the integers -MOST ... MOST cost, times their price.
+        allowed: (groups, rows, k): false where the integer must be 0.
+    """
+    step, count = start.step, allowed.shape[-1]
+    felt = damped(moments)
+    now = np.concatenate([start.codes * step, start.rest], 2)
+    pull = (weights - now) @ felt
+    for _ in range(_PASSES):
+        before = now.copy()
+        for first in range(0, now.shape[2], _BLOCK):
+            block = slice(first, first + _BLOCK)
+            near, mine = pull[:, :, block].copy(), felt[:, block, block]
+            for i in range(near.shape[2]):
+                own, values = mine[:, i, i][:, None], now[:, :, first + i]
+                found = values + near[:, :, i] / own
+                if first + i < count:
+                    weighs = importance * own * step**2
+                    codes = cheapest(found / step, weighs, bits)
+                    found = codes * allowed[:, :, first + i] * step
+                near -= (found - values)[:, :, None] * mine[:, i, None]
+                now[:, :, first + i] = found
+            pull -= (now[:, :, block] - before[:, :, block]) @ felt[:, block]
+        if np.array_equal(now, before):
+            break
+    found = np.rint(now[:, :, :count] / step).astype(np.int16)
+    return Rounded(found, step, now[:, :, count:])
 
 
 def error_of(change: Floats, moments: Floats, importance: Floats) -> float:

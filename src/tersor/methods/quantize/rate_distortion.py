@@ -1,7 +1,9 @@
 """Rate-distortion quantization: fewer bits where they do not matter.
 
-Each weight, and each bias, becomes integers times one step. Step and roundings are chosen so
-that
+Each weight, and each bias, becomes integers times one step. Batch normalizations are folded
+into the layers before them first (ResNet-20 is 11 % smaller at the same noise of its outputs:
+no floats are left over, and one step for all rows is then right for what they give). Step and
+roundings are chosen so that
 
     D + lambda R,     D = sum_i F_i (w_i - step q_i)^2,    R = bits of the coded integers
 
@@ -9,11 +11,12 @@ is small: F_i says how much an error of this weight matters (without samples all
 and lambda is the same for all tensors, so that each bit buys as much everywhere. F_i is the
 geometric mean of how strongly the outputs feel the weight (`train.importance`) and how
 strongly they feel those of its tensor on average: a weight that the samples hardly reach
-matters too, and errors add up (measured: better than either alone). Roundings are weighed with
-the entropy of the integers (`arrays.rate_distortion`), or after what is before them in their
-row (`arrays.trellis`; it pays below two bits a weight, 1 % there), these and steps with the
-bytes that the codec `context` takes for them, with all that it knows of their places. Zeros,
-masked or found here, stay zeros in later training.
+matters too, and errors add up (measured: better than either alone). Rows of an embedding all
+matter alike: samples name few of its words, and texts to come name others. Roundings are
+weighed with the entropy of the integers (`arrays.rate_distortion`), or after what is before
+them in their row (`arrays.trellis`; it pays below two bits a weight, 1 % there), these and
+steps with the bytes that the codec `context` takes for them, with all that it knows of their
+places. Zeros, masked or found here, stay zeros in later training.
 
 lambda = rate * mean(F w^2): a bit may cost that part of what losing an average weight costs.
 
@@ -42,6 +45,7 @@ from tersor.codes.affine import Affine
 from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
+from tersor.network.fold import fold_batch_norm
 from tersor.network.holding import reason_against
 from tersor.network.layers import Layer, layers
 from tersor.network.moments import Lockstep, Moments, as_rows, as_weight
@@ -54,6 +58,9 @@ _LEAST_ROW = 1e-3  # of the mean of all rows
 _TINY = 1e-30
 _MOST_ZEROS = 0.01  # of a weight that makes up for errors
 _FINALISTS = 3  # of which the bytes are counted
+
+# What was folded last, and what it became, so that importance knows it again: see there.
+_FOLDED: dict[int, tuple[Network, Network]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +90,7 @@ class QuantizeRateDistortion:
 
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`. Looks at samples where there are any; needs none."""
+        network = _folded(network)
         result = network.copy()
         chosen, notes = self._chosen(result)
         matters = {} if samples is None else importance(network, samples, seed=self.seed)
@@ -146,6 +154,7 @@ class _Work:
         self.moved: dict[str, torch.Tensor] = {}
         self.bits: dict[str, float] = {}
         self._network, self._matters, self._biases = network, matters, biases
+        self._tables = {x.weight for x in layers(network) if x.op == "embedding"}
         self._price = 0.0
 
     def set_price(self, layers: list[Layer], rate: float) -> None:
@@ -237,6 +246,8 @@ class _Work:
         if found is None:
             return np.ones(tuple(self._network.tensor(path).shape))
         known: Floats = found.cpu().numpy()
+        if path in self._tables:
+            known = np.broadcast_to(known.mean(0), known.shape)
         return known
 
     def _blended(self, path: str) -> Floats:
@@ -245,6 +256,14 @@ class _Work:
         mean = felt.mean() + _TINY
         blended: Floats = np.sqrt(np.maximum(felt, _LEAST * mean) * mean)
         return blended
+
+
+def _folded(network: Network) -> Network:
+    """Without batch normalizations; the very same network where it is asked for again."""
+    if id(network) not in _FOLDED:
+        _FOLDED.clear()
+        _FOLDED[id(network)] = network, fold_batch_norm(network)
+    return _FOLDED[id(network)][1]
 
 
 def _paths(layer: Layer) -> list[str]:

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.fuzz.readers import Format
+from tests.growth import reset, resident
 
 from tersor.errors import TersorError
 
 MOST_SECONDS = 3.0  # of processor time
 MOST_BYTES = 400_000_000
 HANGS_SECONDS = 60
-_STATUS = Path("/proc/self/status")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ def attempt(reader: Format, data: bytes, folder: Path) -> Outcome:
     """Read `data` as that kind of file, in an empty folder."""
     path = folder / reader.name
     path.write_bytes(data)
-    before, start = _memory(reset=True), time.process_time()
+    reset()
+    before, start = resident("VmHWM"), time.process_time()
     outcome = Outcome("read")
     try:
         with _alarm(), warnings.catch_warnings():
@@ -52,7 +53,7 @@ def attempt(reader: Format, data: bytes, folder: Path) -> Outcome:
         places = [f for f in frames if "tersor" in f.filename] or frames
         where = f"{Path(places[-1].filename).name}:{places[-1].name}"
         outcome = Outcome(type(error).__name__, f"{where}: {str(error)[:200]}")
-    spent, held = time.process_time() - start, _memory() - before
+    spent, held = time.process_time() - start, resident("VmHWM") - before
     if outcome.is_finding:
         return outcome
     if spent > MOST_SECONDS:
@@ -91,13 +92,3 @@ def _alarm():
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-
-
-def _memory(*, reset: bool = False) -> int:
-    """The most that the process held since the last reset; 0 where the kernel does not say."""
-    if not _STATUS.exists():
-        return 0
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    line = next(x for x in _STATUS.read_text().splitlines() if x.startswith("VmHWM"))
-    return int(line.split()[1]) * 1024

@@ -5,7 +5,8 @@ from tersor.arrays.affine import sqnr_db
 from tersor.codes.affine import Affine
 from tersor.data.samples import Samples
 from tersor.methods.quantize.static import QuantizeStatic
-from tersor.network.bias import exact_means, mean_errors
+from tersor.network.bias import Means, mean_errors
+from tersor.network.observe import observe
 from tersor.testing.networks import convolutional, perceptron, samples_for
 
 
@@ -16,8 +17,17 @@ def coarse(network, path, bits=3):
     return result
 
 
+class Heard(Means):
+    """Means of all samples."""
+
+    def __init__(self, exact, samples):
+        super().__init__(exact, samples)
+        self.count = len(samples)
+        observe(exact, (), samples, self)
+
+
 def errors_of(exact, rounded, samples):
-    return mean_errors(rounded, samples, exact_means(exact, samples))
+    return mean_errors(rounded, samples, Heard(exact, samples))
 
 
 def shifted(network, count=40):
@@ -70,7 +80,7 @@ def test_chunks_in_small_parts_give_the_same(monkeypatch):
     samples = shifted(network, 21)
     rounded = coarse(coarse(network, "first.weight"), "third.weight")
     whole = errors_of(network, rounded, samples)
-    monkeypatch.setattr("tersor.network.bias.batch_size_of", lambda *_: 3)
+    monkeypatch.setattr("tersor.network.bias.batch_size_of", lambda *_: 4)
     for name, error in errors_of(network, rounded, samples).items():
         torch.testing.assert_close(error, whole[name], rtol=1e-5, atol=1e-6)
 

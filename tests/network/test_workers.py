@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tersor.data.samples import Samples
-from tersor.network.workers import next_of_each, over_batches
+from tersor.network.workers import over_batches, together
 
 CPU = torch.device("cpu")
 
@@ -92,7 +92,7 @@ def test_on_another_device_one_batch_runs_at_a_time():
 
 
 @pytest.mark.parametrize("threads", [1, 4])
-def test_the_next_of_each_run_comes_in_order_and_without_gradients(threads):
+def test_what_is_done_together_comes_in_order_and_without_gradients(threads):
     torch.set_num_threads(threads)
 
     def counting(start):
@@ -103,4 +103,4 @@ def test_the_next_of_each_run_comes_in_order_and_without_gradients(threads):
     runs = [counting(i) for i in range(9)]
     for step in (0, 10):
         wanted = [(i + step, False) for i in range(9)]
-        assert next_of_each(runs, CPU) == wanted
+        assert together(next, runs, CPU) == wanted

@@ -27,7 +27,7 @@ from tersor.network.cost import live_activation_bytes
 from tersor.network.layers import Layer
 from tersor.network.network import Network
 from tersor.network.running import each_value, for_running
-from tersor.network.workers import next_of_each
+from tersor.network.workers import together
 
 _MOST_SAMPLES, _LEAST_SAMPLES = 256, 16
 _BYTES = 512 << 20  # of the values of both networks
@@ -101,7 +101,7 @@ class Lockstep:
                     break
                 runs.append(self._run(batch.inputs, place))
                 seen += batch.size
-            pairs = next_of_each(runs, self._rounded.device)
+            pairs = together(next, runs, self._rounded.device)
             for window in windows:
                 yield window.moments(pairs, self._rows)
 

@@ -27,6 +27,7 @@ from dataclasses import dataclass, field
 from torch import fx
 
 from tersor.network.layers import Layer
+from tersor.network.padding import zeros_around
 
 _POOLS = {
     "aten.avg_pool2d.default",
@@ -93,7 +94,7 @@ def points(graph: fx.Graph, layers: list[Layer]) -> Points:
         if node.name in compute:
             values = [input_of(node)]
         elif (operation(node) in _JOINS and _is_wanted(node, wanted)) or (
-            _is_carrier(node) and node in wanted and not _shows_floats(node, compute)
+            is_carrier(node) and node in wanted and not _shows_floats(node, compute)
         ):
             values = list(_activations(node))
         else:
@@ -118,7 +119,7 @@ def only_moves(node: fx.Node, found: Points) -> bool:
     A pool or a slice chooses some of its values, and is none of these.
     """
     whole = _VIEWS | {"aten.cat.default", "aten.constant_pad_nd.default", "aten.pad.default"}
-    sources = _activations(node) if operation(node) in whole and _is_carrier(node) else []
+    sources = _activations(node) if operation(node) in whole and is_carrier(node) else []
     return bool(sources) and all(found.of.get(s) == found.of[node] for s in sources)
 
 
@@ -130,7 +131,7 @@ def _want(value: object, wanted: dict[fx.Node, None]) -> None:
 def _is_made_by(compute: set[str], value: object) -> bool:
     """Whether a compute makes the value, itself or with what is fused or moves it."""
     while isinstance(value, fx.Node) and value.name not in compute:
-        if operation(value) not in FUSED and not _is_carrier(value):
+        if operation(value) not in FUSED and not is_carrier(value):
             return False
         value = value.args[0]
     return isinstance(value, fx.Node)
@@ -156,17 +157,13 @@ def _activations(node: fx.Node) -> list[fx.Node]:
     return found if len(found) == len(values) else []
 
 
-def _is_carrier(node: fx.Node) -> bool:
+def is_carrier(node: fx.Node) -> bool:
+    """Whether a node moves values without changing them; zeros may come in between."""
     name = operation(node)
     if name not in _CARRIERS:
         return False
-    if name == "aten.pad.default":
-        mode = node.args[2] if len(node.args) > 2 else "constant"
-        value = node.args[3] if len(node.args) > 3 else None
-        return mode == "constant" and not value
-    if name == "aten.constant_pad_nd.default":
-        return not (node.args[2] if len(node.args) > 2 else 0)
-    return True
+    pads = {"aten.constant_pad_nd.default", "aten.pad.default"}
+    return name not in pads or zeros_around(node) is not None
 
 
 def _shows_floats(node: fx.Node, compute: set[str]) -> bool:
@@ -189,7 +186,7 @@ def _grouped(nodes: list[fx.Node]) -> Points:
         return node
 
     for node in nodes:
-        if _is_carrier(node):
+        if is_carrier(node):
             for value in _activations(node):
                 if value in parent:
                     parent[root(value)] = root(node)

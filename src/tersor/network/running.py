@@ -2,22 +2,28 @@
 
 Activation functions and roundings overwrite what they read where nobody else reads it: a fresh
 tensor costs more than their arithmetic, since its pages have to be mapped and cleared. Weights
-that codes hold are decoded once, and convolutions are packed, see `network.packed`.
+that codes hold are decoded once. Convolutions are packed, see `network.packed`, and pad for
+themselves, see `network.padding`.
 """
 
 from collections.abc import Container, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import fx
 
 from tersor.codes.code import Code
+from tersor.data.samples import Samples
+from tersor.errors import UnsupportedError
+from tersor.network.cost import live_activation_bytes
 from tersor.network.network import Network
 from tersor.network.packed import convolution, pack
-from tersor.network.quantizer import ActivationQuantizer, round_in_place
-from tersor.network.shapes import batch_size_for
+from tersor.network.padding import absorb_padding
+from tersor.network.points import is_carrier
+from tersor.network.quantizer import ActivationQuantizer, round_in_place, rounded_value
 
-_ELEMENTS = 3 << 24  # of all values of a batch together: far more than live at once
+_LIVE = 5 << 23  # bytes of all values of a batch that live at once
 
 aten = torch.ops.aten
 _IN_PLACE = {
@@ -38,22 +44,29 @@ _FRESH = {  # operations whose result is of floats and shares no memory with any
 
 
 def for_running(
-    network: Network, keep: Container[str] = (), *, packed: bool = True
+    network: Network,
+    keep: Container[str] = (),
+    *,
+    packed: bool = True,
+    overwrite: bool = True,
 ) -> Network:
     """The same network for runs without gradients; nodes keep their names.
 
     Args:
         network: In evaluation mode.
-        keep: Names of nodes whose values somebody else looks at.
+        keep: Names of nodes whose values somebody else looks at, before any other node runs.
         packed: Whether convolutions are packed; not where weights are to be replaced later.
+        overwrite: Whether nodes may overwrite what they read, if no other node reads it.
     """
     result = network.copy()
+    _round_once(result, keep)
     _decode(result)
     if packed:
+        absorb_padding(result, keep)
         pack(result, keep)
     for node in result.graph.nodes:
         source: Any = next(iter(node.args), None)
-        if _is_free(source, node) and source.name not in keep:
+        if overwrite and _is_free(source, node):
             _overwrite(result, node)
     result.module.recompile()
     result.graph.owning_module = None  # else weights would outlive their last reader
@@ -97,6 +110,18 @@ def each_value(
             yield node.name, runner.env[node]
 
 
+def _round_once(network: Network, keep: Container[str]) -> None:
+    """Leave out roundings of what was rounded to the same grid, and only moved since."""
+    for node in list(network.graph.nodes):
+        before: Any = rounded_value(network, node)
+        while isinstance(before, fx.Node) and is_carrier(before):
+            before = before.args[0]
+        is_same = isinstance(before, fx.Node) and before.target == node.target
+        if is_same and node.name not in keep:
+            node.replace_all_uses_with(node.args[0])
+            network.graph.erase_node(node)
+
+
 def _overwrite(network: Network, node: fx.Node) -> None:
     """Have a node give its result in the memory of its first argument, if it can."""
     if node.target in _IN_PLACE:
@@ -108,9 +133,28 @@ def _overwrite(network: Network, node: fx.Node) -> None:
             node.args = (node.args[0], *module.constants())
 
 
-def batch_size_of(network: Network, most: int) -> int:
-    """How many samples run at once, so that memory is bounded; see `shapes.batch_size_for`."""
-    return batch_size_for(network, _ELEMENTS, most)
+def batch_size_of(network: Network, samples: Samples, most: int) -> int:
+    """How many samples run at once: the network's own size, if it has one.
+
+    Args:
+        network: Any network.
+        samples: Tell sizes that vary.
+        most: No more than so many, and no more than memory bears.
+    """
+    if network.fixed_batch is not None:
+        return network.fixed_batch
+    given = {name: array.shape[1:] for name, array in samples.inputs.items()}
+    known = {
+        axis: size
+        for port in network.inputs
+        for axis, size in zip(port.shape[1:], given.get(port.name, ()), strict=False)
+        if isinstance(axis, str)
+    }
+    try:
+        live = live_activation_bytes(replace(network, sizes={**network.sizes, **known}))
+    except UnsupportedError:
+        return 1
+    return max(1, min(most, _LIVE // max(1, *live.values())))
 
 
 def _decode(network: Network) -> None:

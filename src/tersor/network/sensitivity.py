@@ -28,7 +28,7 @@ from tersor.network.running import for_running
 from tersor.network.shapes import batch_size_for
 from tersor.network.workers import over_batches
 
-_ELEMENTS = 1 << 22  # of all values of a batch together, which the backward pass needs
+_ELEMENTS = 1 << 24  # of all values of a batch together, which the backward pass needs
 _MOST = 16
 _BOTH = 2  # limits of a clamp
 
@@ -54,7 +54,8 @@ def layer_noise(
     totals = {name: np.zeros(len(exact.outputs)) for name in taken}
     power = np.zeros(len(exact.outputs))
     constants: dict[str, Any] = {}
-    rounded = for_running(rounded, keep={node.name for node in rounded.graph.nodes})
+    every = {node.name for node in rounded.graph.nodes}
+    rounded = for_running(rounded, keep=every, overwrite=False)
     batches = samples.batches(batch_size_for(exact, _ELEMENTS, _MOST))
     make = partial(_Tape, exact, rounded, taken, constants)
     for powers, moved in over_batches(lambda: make().measured, batches, exact.device):

@@ -43,7 +43,7 @@ def batch_size_for(network: Network, elements: int, most: int) -> int:
 
     Args:
         network: Any network.
-        elements: Numbers that all values of a batch together may hold.
+        elements: Numbers that all values of a batch together may hold, inputs not counted.
         most: No more than so many.
     """
     if network.fixed_batch is not None:
@@ -52,7 +52,8 @@ def batch_size_for(network: Network, elements: int, most: int) -> int:
         found = shapes(network)
     except UnsupportedError:
         return 1
-    each = sum(math.prod(shape) for shape, _ in found.values())
+    made = (n.name for n in network.graph.nodes if n.op != "get_attr" and n.all_input_nodes)
+    each = sum(math.prod(found[name][0]) for name in made if name in found)
     return max(1, min(most, elements // max(1, each)))
 
 

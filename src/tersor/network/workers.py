@@ -18,6 +18,7 @@ from tersor.machine import give_back_memory
 
 _MOST = 4  # at once: each holds the activations of a batch
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -58,16 +59,15 @@ def over_batches(
         give_back_memory()  # else every thread keeps what it took for its largest batch
 
 
-def next_of_each(runs: Iterable[Iterator[T]], device: torch.device) -> list[T]:
-    """The next of each run, without gradients; several at once, see `over_batches`."""
+def together(function: Callable[[S], T], items: Iterable[S], device: torch.device) -> list[T]:
+    """What `function` gives for each item, without gradients; several at once, as above."""
     pool, _ = _pool_for(device)
-    found = map(_next, runs) if pool is None else pool.map(_next, runs)
-    return list(found)
 
+    def run(item: S) -> T:
+        with torch.no_grad():
+            return function(item)
 
-def _next(run: Iterator[T]) -> T:
-    with torch.no_grad():
-        return next(run)
+    return list(map(run, items) if pool is None else pool.map(run, items))
 
 
 def _pool_for(device: torch.device) -> tuple[ThreadPoolExecutor | None, int]:

@@ -250,11 +250,20 @@ def not_a_number(value):
 
 
 def of_subgraphs():
+    return branching(c=([], TensorProto.BOOL))
+
+
+def on_what_is_computed():
+    """A condition that is true for some values of the input."""
+    return branching(node("ReduceSum", "x", "s", keepdims=0), node("Cast", "s", "c", to=9))
+
+
+def branching(*before, **inputs):
+    """Nodes that make a condition of inputs, and an If on it."""
     body = helper.make_graph([node("Relu", "x", "z")], "body", [], [])
     body.output.append(helper.make_empty_tensor_value_info("z"))
     made = node("If", "c", "y", then_branch=body, else_branch=body)
-    inputs = {"x": [3], "c": ([], TensorProto.BOOL)}
-    return model([made], inputs, ["y"]).SerializeToString()
+    return model([*before, made], {"x": [3], **inputs}, ["y"]).SerializeToString()
 
 
 def function_of_itself():

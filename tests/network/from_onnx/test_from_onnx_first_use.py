@@ -70,7 +70,12 @@ def one_node(op_type, sizes=(), domain=""):
     """A node that reads an input, or sizes that the file gives."""
     ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, None) for n in "xy"]
     given = onnx.numpy_helper.from_array(np.array(sizes, np.int64), "sizes")
-    reads = {"ConstantOfShape": ["sizes"], "Expand": ["x", "sizes"]}.get(op_type, ["x"])
+    reads = {
+        "ConstantOfShape": ["sizes"],
+        "Expand": ["x", "sizes"],
+        "Tile": ["x", "sizes"],
+        "Resize": ["x", "", "", "sizes"],
+    }.get(op_type, ["x"])
     node = onnx.helper.make_node(op_type, reads, ["y"], domain=domain)
     graph = onnx.helper.make_graph([node], "g", ends[:1], ends[1:], [given])
     sets = [onnx.helper.make_opsetid("", 17), onnx.helper.make_opsetid("my.own", 1)]
@@ -95,6 +100,15 @@ FILES = {
         lambda: one_node("Expand", [1 << 40, 1]),
         "makes a tensor of [1099511627776, 1] elements",
     ),
+    "tile.onnx": (
+        lambda: one_node("Tile", [3, 1 << 40]),
+        "makes a tensor [3, 1099511627776] times as large",
+    ),
+    "resize.onnx": (
+        lambda: one_node("Resize", [1, 1 << 40]),
+        "makes a tensor of [1, 1099511627776] elements",
+    ),
+    "computed.onnx": (hostile.on_what_is_computed, "condition that depends on data"),
     "cycle.onnx": (hostile.cycle, "before any node makes it"),
     "dangling.onnx": (hostile.WRONG["dangling_edge"], "before any node makes it"),
     "lying.onnx": (hostile.lying_shape, "where 4398046511104 belong"),

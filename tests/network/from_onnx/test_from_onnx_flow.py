@@ -77,8 +77,10 @@ def test_branches_nest():
     assert any("mul" in str(t) for t in targets(network))
 
 
-def test_a_condition_on_data_is_refused():
-    before = [node("ReduceSum", "h", "r", keepdims=0), node("Cast", "r", "c", to=BOOL)]
+@pytest.mark.parametrize("op_type", ["Abs", "Ceil"])
+def test_a_condition_on_data_is_refused(op_type):
+    """At sight where each operator on the way is known to pass on what it depends on."""
+    before = [node(op_type, "x", "r"), node("Cast", "r", "c", to=BOOL)]
     refused_node(chosen("c", *before), "has a condition that depends on data")
 
 

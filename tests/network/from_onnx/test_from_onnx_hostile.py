@@ -1,7 +1,5 @@
 """Files made to do harm are refused by name, quickly, in little memory, in few words."""
 
-import ctypes
-import gc
 import re
 import time
 from itertools import pairwise
@@ -11,34 +9,23 @@ import hostile_onnx as hostile
 import numpy as np
 import pytest
 from onnx_models import floats, node
+from tests.growth import Growth
 
 from tersor.cli.app import run
 from tersor.errors import FormatError, ModelError, TersorError, UnsupportedError
 from tersor.network.from_onnx.reader import read
 from tersor.network.from_onnx.wire import look_over
 
-STATUS = Path("/proc/self/status")
 MOST_BYTES = 50_000_000
 MOST_SECONDS = 0.5  # of processor time: 0.1 s on a machine of its own, and slack
 LONGEST = 1100  # characters of a message
 
 
-def resident(what):
-    """Bytes in memory now (VmRSS), or at most since the mark was reset (VmHWM)."""
-    return int(re.search(rf"{what}:\s+(\d+) kB", STATUS.read_text())[1]) * 1024
-
-
 def refused(data, kind=TersorError):
     """The error of reading `data`, after its time and memory were compared with the limits."""
-    if STATUS.exists():
-        gc.collect()
-        ctypes.CDLL(None).malloc_trim(0)
-        Path("/proc/self/clear_refs").write_text("5")
-        before = resident("VmRSS")
-    with pytest.raises(kind):
+    with Growth() as memory, pytest.raises(kind):
         read(data)
-    if STATUS.exists():
-        assert resident("VmHWM") - before < MOST_BYTES
+    assert memory.bytes < MOST_BYTES
     start = time.process_time()  # a second time: the first may import parts of torch
     with pytest.raises(kind) as caught:
         read(data)

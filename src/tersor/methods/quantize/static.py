@@ -98,7 +98,8 @@ class QuantizeStatic:
         makers = [
             [n.name for n in group if not only_moves(n, found)] for group in found.groups
         ]
-        histograms = observe(folded, chain.from_iterable(makers), seen)
+        trial = Trial(folded, seen)
+        histograms = observe(folded, chain.from_iterable(makers), seen, trial)
         grids: dict[str, Grid] = {}
         for group, names in zip(found.groups, makers, strict=True):
             grid = self._grid([histograms[name] for name in names])
@@ -107,7 +108,6 @@ class QuantizeStatic:
         whole = plan.quantized(chosen)
         nodes = (layer.node for layer in chosen)
         noise = layer_noise(folded, whole, nodes, seen.take(0, _MEASURING_SAMPLES))
-        trial = Trial(folded, seen)
         result, together = trial.corrected(whole)
         kept = self._too_costly(together, chosen, noise)
         if kept:

@@ -18,7 +18,18 @@ if TYPE_CHECKING:
 
 _PREFIXES = {"": "", "ai.onnx": "", "com.microsoft": "com.microsoft."}
 _INT64 = 7  # what ONNX calls the type
-_SHAPED_BY = {"ConstantOfShape": 0, "Expand": 1}  # which input holds the result's sizes
+_SIZED_BY = {  # which input holds sizes of the result, or factors for them, and how it is said
+    "ConstantOfShape": (0, "of {} elements"),
+    "Expand": (1, "of {} elements"),
+    "Resize": (3, "of {} elements"),
+    "Tile": (1, "{} times as large"),
+}
+_CARRIES_ON = {  # what depends on data makes results of these depend on data
+    *("Abs", "Add", "And", "ArgMax", "ArgMin", "Cast", "Div", "Equal", "Gather", "Greater"),
+    *("GreaterOrEqual", "Identity", "IsInf", "IsNaN", "Less", "LessOrEqual", "Mul", "Neg"),
+    *("Not", "Or", "ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "Xor"),
+    *("ReduceSum", "Reshape", "Sigmoid", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where"),
+}
 
 
 @cache
@@ -80,29 +91,35 @@ def check_operators(
 
     Raises:
         UnsupportedError: One is of no known operator, makes a tensor larger than that, or
-            chooses its course by an input.
+            chooses its course by an input or by what is computed from inputs.
     """
+    data = set(inputs)  # names of what depends on values that a caller gives
     for node, name in nodes:
-        prefix = _PREFIXES.get(node.domain)
-        problem = ""
-        if prefix is None or prefix + node.op_type not in known_operators():
-            whose = "" if prefix == "" else f"of the domain {node.domain!r} "
-            problem = f"{whose}cannot be read"
-        elif node.op_type == "If" and not inputs.isdisjoint(node.input):
-            problem = "has a condition that depends on data"
-        elif node.op_type in _SHAPED_BY:
-            sizes = _integers(initializers.get("".join(_shape_of(node))))
-            if math.prod(max(size, 1) for size in sizes) > most and 0 not in sizes:
-                problem = f"makes a tensor of {sizes} elements"
+        problem = _problem(node, data, initializers, most)
         if problem:
             raise UnsupportedError(
                 node=name, op=node.op_type, opset=f"opset {opset}", problem=problem
             )
+        if node.op_type in _CARRIES_ON and not data.isdisjoint(node.input):
+            data.update(filter(None, node.output))
 
 
-def _shape_of(node: "NodeProto") -> list[str]:
-    place = _SHAPED_BY[node.op_type]
-    return list(node.input[place : place + 1])
+def _problem(
+    node: "NodeProto", data: Set[str], initializers: "Mapping[str, TensorProto]", most: int
+) -> str:
+    """Why a node cannot be read; "" if nothing speaks against it yet."""
+    prefix = _PREFIXES.get(node.domain)
+    if prefix is None or prefix + node.op_type not in known_operators():
+        whose = "" if prefix == "" else f"of the domain {node.domain!r} "
+        return f"{whose}cannot be read"
+    if node.op_type == "If" and not data.isdisjoint(node.input):
+        return "has a condition that depends on data"
+    if node.op_type in _SIZED_BY:
+        place, words = _SIZED_BY[node.op_type]
+        sizes = _integers(initializers.get("".join(node.input[place : place + 1])))
+        if math.prod(max(size, 1) for size in sizes) > most and 0 not in sizes:
+            return "makes a tensor " + words.format(sizes)
+    return ""
 
 
 def _integers(tensor: "TensorProto | None") -> list[int]:

@@ -150,6 +150,39 @@ def test_file_that_is_no_model_is_refused(tmp_path):
         runtime.open(path)
 
 
+@pytest.mark.parametrize("kind", ["bytes", "mapped", "file", "address"])
+def test_a_packed_model_runs_from_wherever_its_bytes_are(tmp_path, kind):
+    fsspec = pytest.importorskip("fsspec")
+    from tersor.store.model import save_model
+    from tersor.store.source import mapped
+
+    path = tmp_path / "relu.tsr"
+    save_model(path, onnx_models.relu(), {})
+    fsspec.filesystem("memory").pipe("/relu.tsr", path.read_bytes())
+    with path.open("rb") as file:
+        origin = {
+            "bytes": path.read_bytes(),
+            "mapped": mapped(path),
+            "file": file,
+            "address": "memory://relu.tsr",
+        }[kind]
+        model = runtime.open(origin, engine="onnxruntime", threads=1)
+    assert model.run({"x": X})["y"].tolist() == [[0.0, 0.0, 2.0, 0.0]]
+
+
+def test_bytes_that_are_no_packed_model_are_refused():
+    with pytest.raises(FormatError):
+        runtime.open(onnx_models.relu())
+
+
+def test_no_engine_for_bytes_is_said(monkeypatch):
+    from tersor.store.model import packed
+
+    monkeypatch.setattr(HERE, list)
+    with pytest.raises(EngineError, match=r"for these bytes has no engine"):
+        runtime.open(packed(onnx_models.relu()))
+
+
 def test_unknown_engine_lists_the_known(relu_file):
     with pytest.raises(InputError, match="one of onnxruntime"):
         runtime.open(relu_file, engine="tensorrt")

@@ -17,6 +17,7 @@ from tersor.engines.engine import End, Ends, Session, ends_of
 from tersor.errors import DataError, EngineError, FileError, FormatError
 from tersor.machine import default_threads, isa_flags, pairs_saturate
 from tersor.network.from_onnx.wire import look_over
+from tersor.store.source import Origin, is_address
 
 Array = NDArray[np.generic]
 
@@ -64,7 +65,7 @@ class Runnable:
 
 
 def open(
-    path: str | Path,
+    origin: Origin,
     *,
     engine: str | None = None,
     threads: int | None = None,
@@ -73,7 +74,8 @@ def open(
     """Make the model in a file ready to run.
 
     Args:
-        path: A `.tsr` or `.onnx` file.
+        origin: The path of a `.tsr` or `.onnx` file. A `.tsr` file may also be its bytes, a
+            file object that can seek, or an address ("https://host/model.tsr").
         engine: Name of an engine; by default the one that the file asks for, if it is here.
         threads: Number of threads for one run; by default one per physical core.
         precision: Arithmetic of the float parts; by default what the file asks for, if
@@ -85,8 +87,7 @@ def open(
         EngineError: There is no engine here, or none takes the model.
         InputError: `engine`, `threads` or `precision` is unknown here.
     """
-    path = Path(path)
-    model, wishes = _read(path)
+    model, wishes = _read(origin)
     threads = default_threads() if threads is None else threads
     ends = ends_of(engine or "default", model)
     reasons: list[str] = []
@@ -105,8 +106,9 @@ def open(
         return Runnable(
             name, wanted, threads, ends.inputs, ends.outputs, why, session, warning
         )
-    problem = "has no engine that takes it: " + (" ".join(reasons) or "none is installed")
-    raise EngineError("default", f"for {path.name} {problem}", "Run: pip install onnxruntime.")
+    problem = f"for {_name(origin)} has no engine that takes it: "
+    problem += " ".join(reasons) or "none is installed"
+    raise EngineError("default", problem, "Run: pip install onnxruntime.")
 
 
 @dataclass(frozen=True)
@@ -118,21 +120,24 @@ class _Wishes:
     expand: str | None = None
 
 
-def _read(path: Path) -> tuple[bytes, _Wishes]:
+def _name(origin: Origin) -> str:
+    """What to call a model in messages."""
+    if isinstance(origin, str | Path):
+        return Path(origin).name
+    return str(getattr(origin, "name", "these bytes"))
+
+
+def _read(origin: Origin) -> tuple[bytes, _Wishes]:
     """The ONNX bytes of a file, expanded as the file asks, and what else it asks for."""
-    if path.suffix.lower() == ".onnx":
-        try:
-            model = path.read_bytes()
-        except OSError as error:
-            remedy = "Check the path."
-            raise FileError(path, f"cannot be read ({error.strerror})", remedy) from error
-        look_over(model)
-        return _embedded(model, path.parent), _Wishes()
-    if path.suffix.lower() != ".tsr":
-        raise FileError(path, "is neither a .tsr nor an .onnx file", "Export it first.")
+    if isinstance(origin, str | Path) and not is_address(origin):
+        origin = Path(origin)
+        if origin.suffix.lower() == ".onnx":
+            return _onnx(origin), _Wishes()
+        if origin.suffix.lower() != ".tsr":
+            raise FileError(origin, "is neither a .tsr nor an .onnx file", "Export it first.")
     from tersor.store.model import load_model
 
-    model, meta = load_model(path)
+    model, meta = load_model(origin)
     look_over(model)
     if any(hint in model for hint in _SHARED):
         from tersor.store.expand import check_tables
@@ -140,6 +145,16 @@ def _read(path: Path) -> tuple[bytes, _Wishes]:
         check_tables(model)
     wishes = _wishes_of(meta)
     return _expanded(model, wishes.expand), wishes
+
+
+def _onnx(path: Path) -> bytes:
+    try:
+        model = path.read_bytes()
+    except OSError as error:
+        remedy = "Check the path."
+        raise FileError(path, f"cannot be read ({error.strerror})", remedy) from error
+    look_over(model)
+    return _embedded(model, path.parent)
 
 
 def _embedded(model: bytes, folder: Path) -> bytes:

@@ -85,6 +85,11 @@ class Source:
         return self._place
 
 
+def is_address(origin: object) -> bool:
+    """Whether it is a URL: read through fsspec."""
+    return isinstance(origin, str) and _URL.match(origin) is not None
+
+
 def mapped(path: str | Path) -> memoryview:
     """A file in memory, read from the disk as it is looked at.
 
@@ -107,9 +112,9 @@ def mapped(path: str | Path) -> memoryview:
 def _place(origin: Origin) -> _Place:
     if isinstance(origin, bytes | memoryview):
         return _Memory(origin)
-    if isinstance(origin, str) and _URL.match(origin):
-        return _Remote(origin)
     if isinstance(origin, str | Path):
+        if is_address(origin):
+            return _Remote(str(origin))
         try:
             file = Path(origin).open("rb")  # noqa: SIM115 - closed by Source.close
         except OSError as error:

@@ -5,6 +5,7 @@ import torch
 from benchmarks.subjects import find
 
 from tersor.data.split import split
+from tersor.engines import find as engine
 from tersor.export.onnx import to_onnx
 from tersor.machine import peak_memory_bytes
 from tersor.network.capture import capture
@@ -33,7 +34,9 @@ def test_resnet20_in_int8_on_test_images():
     assert seconds["compress"] <= 20  # twice the target: these machines are noisy
     assert peak_memory_bytes() <= 3e9  # of all tests so far, this one included
     int8 = [c for c in report["candidates"] if c["name"] == "w8a8"]
-    assert len(int8) == 2
+    ways = [("openvino", precision) for precision in engine("openvino").precisions()]
+    found = [(c["engine"], c["precision"]) for c in int8]
+    assert sorted(found) == sorted([("onnxruntime", "f32"), *ways])
     assert all(c["kernels"]["int8"] > 20 for c in int8)
 
 

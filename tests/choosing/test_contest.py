@@ -90,6 +90,7 @@ def test_no_faster_means_the_same_work_with_the_smaller_file(programs, times):
 
 
 def test_a_finalist_whose_twin_is_no_head_is_compared_in_the_last_race(programs, times):
+    times |= {"original on openvino bf16": 20.0}  # where the machine has it
     times |= {"original on onnxruntime": 8.0, "original on openvino": 8.5}
     times |= {"original on reference": 9.0, "int8 on": 20.0}
     outcome = hold(programs[0], programs[1], judge(), terms((*ENGINES, "openvino")))

@@ -32,7 +32,7 @@ class Codec(Protocol):
 
     name: ClassVar[str]  # written into files: never changed, never used again
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """Encode the bytes of one tensor, or of several.
 
         Args:

@@ -19,7 +19,7 @@ class Context:
 
     name: ClassVar[str] = "context"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Context().encode(b"aaabaaaa" * 20).hex()

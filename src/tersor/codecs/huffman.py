@@ -32,7 +32,7 @@ class Huffman:
 
     name: ClassVar[str] = "huffman"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Huffman().encode(b"abracadabra").hex()

@@ -19,7 +19,7 @@ class Lanes:
 
     name: ClassVar[str] = "lanes"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Lanes().encode(b"aaabaaaa" * 20).hex()

@@ -19,7 +19,7 @@ class Mixing:
 
     name: ClassVar[str] = "mixing"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Mixing().encode(b"aaabaaaa" * 20).hex()

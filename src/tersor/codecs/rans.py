@@ -17,7 +17,7 @@ class Rans:
 
     name: ClassVar[str] = "rans"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Rans().encode(b"a" * 1000).hex()

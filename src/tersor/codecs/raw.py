@@ -12,13 +12,13 @@ class Raw:
 
     name: ClassVar[str] = "raw"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Raw().encode(b"abc")
         b'abc'
         """
-        return data
+        return bytes(data)
 
     def decode(self, payload: bytes, count: int) -> bytes:
         """See `Codec.decode`."""

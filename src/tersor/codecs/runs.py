@@ -31,7 +31,7 @@ class Runs:
 
     name: ClassVar[str] = "runs"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Runs().encode(bytes(1000) + b"a").hex()

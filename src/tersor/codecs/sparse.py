@@ -37,7 +37,7 @@ class Sparse:
 
     name: ClassVar[str] = "sparse"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Sparse().encode(bytes(4000) + b"abcd", [Part(4004, 32, (1001,))]).hex()
@@ -56,7 +56,7 @@ class Sparse:
         head.put(_WIDTHS.index(width), 2)
         for size in (gaps.size, others.size, len(coded)):
             head.put_size(size)
-        tail = data[elements.nbytes :]
+        tail = bytes(data[elements.nbytes :])
         return head.to_bytes() + coded + tail + rans_payload.encode(others.tobytes())
 
     def decode(self, payload: bytes, count: int) -> bytes:

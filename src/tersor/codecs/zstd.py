@@ -36,7 +36,7 @@ class Zstd:
 
     name: ClassVar[str] = "zstd"
 
-    def encode(self, data: bytes, parts: Sequence[Part] = ()) -> bytes:
+    def encode(self, data: bytes | memoryview, parts: Sequence[Part] = ()) -> bytes:
         """See `Codec.encode`.
 
         >>> Zstd().encode(b"a" * 1000).hex()
@@ -73,7 +73,7 @@ class Zstd:
             raise FormatError(f"zstd frame is damaged ({got} bytes came out)", offset=0)
 
 
-def _frame(data: bytes, level: int, size: int) -> bytes:
+def _frame(data: bytes | memoryview, level: int, size: int) -> bytes:
     """The frame at that level, with what it sets for so many bytes."""
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
@@ -86,7 +86,7 @@ def _frame(data: bytes, level: int, size: int) -> bytes:
     return zstandard.ZstdCompressor(compression_params=parameters).compress(data)
 
 
-def _level(data: bytes) -> int:
+def _level(data: bytes | memoryview) -> int:
     """The level for these bytes."""
     if len(data) <= _SMALL:
         return _STRONG

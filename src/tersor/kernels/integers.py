@@ -58,7 +58,7 @@ class Piece(Protocol):
         ...
 
 
-def encode(data: bytes, parts: Sequence[Piece], coder: Encode) -> bytes:
+def encode(data: bytes | memoryview, parts: Sequence[Piece], coder: Encode) -> bytes:
     """The payload for the bytes of those pieces of tensors, if that is known."""
     if not data:
         return b""
@@ -84,7 +84,7 @@ def encode(data: bytes, parts: Sequence[Piece], coder: Encode) -> bytes:
         head = BitWriter()
         head.put_size(len(data))
         head.put(0, 1)
-        body = data
+        body = bytes(data)
     return head.to_bytes() + body
 
 

@@ -63,7 +63,7 @@ _FORM_BITS = 3
 _LEVELS = 18  # most bits of a weight
 _KEPT = 3  # bits of a weight below its highest
 _HEAVIEST = 15 << 14  # the largest weight of 18 bits and four significant ones
-_SAMPLE, _SAMPLES = 2**13, 8  # bytes of a sample, and how many of them choose the form
+_SAMPLE, _SAMPLES = 2**11, 8  # bytes of a sample, and how many of them choose the form
 _NOISE_SAMPLE, _NOISE_LEAST = 2**11, 2**16  # symbols of a sample, and of a plane that has some
 _NOISE = (
     1000  # units of 2^-16 bits that samples of noise lack: 736 expected, with a spread of 65
@@ -77,7 +77,7 @@ _WORTH = 400  # the part of the size that more bits, which are slower, must save
 Weights = NDArray[np.int64]
 
 
-def encode(data: bytes, *, single: bool = False) -> bytes:
+def encode(data: bytes | memoryview, *, single: bool = False) -> bytes:
     """The payload of some bytes.
 
     Args:

@@ -39,7 +39,7 @@ ELEMENTS: dict[int, tuple[str, int]] = {
 CODES = {name: code for code, (name, _) in ELEMENTS.items()}
 _FIRST_FOREIGN, _LAST_FOREIGN = 13, 20  # types that numpy itself does not know
 _BOOL = 1
-_COMPARED = 2**18  # bytes at once: they fit the cache
+_COMPARED = 2**16  # bytes at once: copies fit the cache, and need no new pages
 
 
 def byte_count(code: int, shape: tuple[int, ...]) -> int:

@@ -156,11 +156,11 @@ def blocks(items: Sequence[Item], coders: Sequence[Candidate]) -> Iterator[Coded
 class _Piece:
     """Bytes, and what tensors they are of."""
 
-    data: bytes
+    data: bytes | memoryview
     parts: tuple[Part, ...]
 
     def __add__(self, other: "_Piece") -> "_Piece":
-        return _Piece(self.data + other.data, self.parts + other.parts)
+        return _Piece(b"".join((self.data, other.data)), self.parts + other.parts)
 
 
 def _pieces(items: Sequence[Item]) -> Iterator[_Piece]:
@@ -186,7 +186,7 @@ def _pieces(items: Sequence[Item]) -> Iterator[_Piece]:
 
 
 def _piece(item: Item, start: int, stop: int) -> _Piece:
-    data, entry = bytes(item.data[start:stop]), item.entry
+    data, entry = item.data[start:stop], item.entry
     if not data:
         return _Piece(b"", ())
     bits = 8 if entry.code == SECTION else ELEMENTS[entry.code][1]

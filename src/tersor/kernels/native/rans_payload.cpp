@@ -13,7 +13,7 @@ namespace tersor {
 namespace {
 
 constexpr std::size_t symbols = 256;
-constexpr std::size_t sample_bytes = 1u << 13, samples = 8;
+constexpr std::size_t sample_bytes = 1u << 11, samples = 8;
 constexpr unsigned kept_bits = 3, most_level = 18, fraction = 16, symbol_bits = 5;
 constexpr std::size_t noise_sample = 1u << 11, noise_least = 1u << 16;
 constexpr std::int64_t noise_bits = 1000;

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tersor import methods
 from tersor.errors import FileError, InputError
 from tersor.methods.prune.gradual import PruneGradual
+from tersor.methods.prune.variational import PruneVariational
 from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
 from tersor.methods.quantize.smooth import QuantizeSmooth
 from tersor.methods.quantize.static import QuantizeStatic
@@ -192,6 +193,14 @@ def test_named_recipes_are_what_they_say():
                 FineTune(epochs=20, during=(PruneGradual(sparsity=0.9, scope="global"),)),
                 QuantizeRateDistortion(),
                 FineTune(epochs=5, optimizer=Optimizer(learning_rate=1e-4)),
+            ],
+            "without noise, rounded": [
+                FineTune(
+                    epochs=20,
+                    optimizer=Optimizer(schedule="warmup"),
+                    during=(PruneVariational(),),
+                ),
+                QuantizeRateDistortion(),
             ],
         },
         "transformer": {

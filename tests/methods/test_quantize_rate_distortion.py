@@ -158,6 +158,16 @@ def test_what_was_asked_before_is_not_computed_again(network, monkeypatch):
     assert size(other) < size(first)
 
 
+def test_weights_that_were_written_into_are_looked_at_again():
+    network = convolutional()
+    samples = samples_for(network, 32)
+    before = quantized(network, 1e-4, samples).tensor("stem.weight")
+    with torch.no_grad():
+        network.tensor("stem.weight").mul_(-1.0)
+    after = quantized(network, 1e-4, samples).tensor("stem.weight")
+    assert (before * after).sum() < -0.9 * before.square().sum()
+
+
 def test_what_the_outputs_do_not_feel_does_not_matter():
     network = perceptron().copy()
     network.set_tensor("third.weight", torch.zeros(3, 16))

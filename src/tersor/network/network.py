@@ -114,6 +114,12 @@ class Network:
         sizes = [port.shape[0] for port in self.inputs if port.shape]
         return next((size for size in sizes if isinstance(size, int)), None)
 
+    @property
+    def stamp(self) -> tuple[tuple[int, int], ...]:
+        """Another one after a tensor was replaced or written into: what was known is old."""
+        tensors = chain(self.module.parameters(), self.module.buffers())
+        return tuple((id(tensor), tensor._version) for tensor in tensors)
+
     def copy(self) -> "Network":
         """A network whose graph can be edited; tensors and codes are shared."""
         graph = fx.Graph()

@@ -32,7 +32,7 @@ _MOST_SAMPLES = 2048
 _SMALLEST = 1e-12
 
 # What was asked last; what it was asked of is held with it, so that its identity stays taken.
-_KNOWN: dict[tuple[int, int, int], tuple[Network, Samples, dict[str, torch.Tensor]]] = {}
+_KNOWN: dict[tuple[object, ...], tuple[Network, Samples, dict[str, torch.Tensor]]] = {}
 
 
 def importance(
@@ -54,7 +54,7 @@ def importance(
     Raises:
         DataError: The network takes a fixed number of samples, and there are fewer.
     """
-    key = (id(network), id(samples), seed)
+    key = (id(network), network.stamp, id(samples), seed)
     if key not in _KNOWN:
         _KNOWN.clear()
         _KNOWN[key] = (network, samples, _computed(network, samples, seed))

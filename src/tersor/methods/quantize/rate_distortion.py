@@ -60,7 +60,7 @@ _MOST_ZEROS = 0.01  # of a weight that makes up for errors
 _FINALISTS = 3  # of which the bytes are counted
 
 # What was folded last, and what it became, so that importance knows it again: see there.
-_FOLDED: dict[int, tuple[Network, Network]] = {}
+_FOLDED: dict[tuple[object, ...], tuple[Network, Network]] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -260,10 +260,11 @@ class _Work:
 
 def _folded(network: Network) -> Network:
     """Without batch normalizations; the very same network where it is asked for again."""
-    if id(network) not in _FOLDED:
+    key = id(network), network.stamp
+    if key not in _FOLDED:
         _FOLDED.clear()
-        _FOLDED[id(network)] = network, fold_batch_norm(network)
-    return _FOLDED[id(network)][1]
+        _FOLDED[key] = network, fold_batch_norm(network)
+    return _FOLDED[key][1]
 
 
 def _paths(layer: Layer) -> list[str]:

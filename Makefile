@@ -63,6 +63,7 @@ bench: setup models
 	$(BIN)/python -m benchmarks.ptq
 	$(BIN)/python -m benchmarks.opening
 	$(BIN)/python -m benchmarks.codecs
+	$(BIN)/python -m benchmarks.packing
 	$(BIN)/python -m benchmarks.records
 
 demo: setup

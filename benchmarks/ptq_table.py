@@ -203,20 +203,24 @@ def _costs(rows: Sequence[Row], network: str, peers: Sequence[str]) -> list[str]
 
 
 def machine() -> str:
-    """The machine of these measurements, and how quiet it was."""
+    """The machines of these measurements, and how quiet they were."""
     rows = records.read("ptq")
     if not rows:
         return "Not measured yet."
-    found = rows[-1]["machine"]
-    isa = ", ".join(flag for flag in found["isa"] if flag.startswith(("avx512", "amx")))
-    versions: dict[str, str] = dict(found["packages"])
+    machines = " and ".join(dict.fromkeys(_machine(row["machine"]) for row in rows))
+    versions: dict[str, str] = {}
     for row in rows:
-        versions |= row.get("versions", {})
+        versions |= row["machine"]["packages"] | row.get("versions", {})
     text = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     speeds = [s for r in rows for key, s in r["speed"].items() if key != "refused"]
     loud = sum(not s["quiet"] for s in speeds) + sum(not r.get("quiet", True) for r in rows)
     noise = f" {loud} of the measurements never got quiet." if loud else ""
-    return f"{found['cpu']} ({isa}), {found['default_threads']} threads; {text}.{noise}"
+    return f"{machines}; {text}.{noise}"
+
+
+def _machine(found: Row) -> str:
+    isa = ", ".join(flag for flag in found["isa"] if flag.startswith(("avx512", "amx")))
+    return f"{found['cpu']} ({isa}), {found['default_threads']} threads"
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 README = ROOT / "README.md"
 CODECS = ROOT / "docs" / "codecs.md"
+PACKING = ROOT / "docs" / "packing.md"
 SMALLEST = ROOT / "docs" / "smallest.md"
 INT8 = ROOT / "docs" / "int8.md"
 
@@ -61,12 +62,13 @@ def with_tables(text: str, tables: dict[str, Callable[[], str]]) -> str:
 
 def pages() -> dict[Path, dict[str, Callable[[], str]]]:
     """The pages with tables, and the tables of each."""
-    from benchmarks import codecs_table, ptq_table, smallest_table
+    from benchmarks import codecs_table, packing_table, ptq_table, smallest_table
 
     return {
-        README: ptq_table.TABLES,
+        README: ptq_table.TABLES | smallest_table.TABLES,
         INT8: ptq_table.DETAILS,
         CODECS: codecs_table.TABLES,
+        PACKING: packing_table.TABLES,
         SMALLEST: smallest_table.TABLES,
     }
 

@@ -97,8 +97,8 @@ def candidates(codec: str) -> list[Candidate]:
     """The codec of that name, or several of which the shortest wins; raw first, slow last.
 
     "fast" tries what encodes fast, "best" all. "auto" weighs bytes against the time to decode
-    them: those that take up to ten nanoseconds a byte as they are; `lanes`, which takes five
-    to ten times as long as `rans`, where it saves a hundredth; and `context`, ten times slower
+    them: those that take up to ten nanoseconds a byte as they are; `lanes`, which takes some
+    ten times as long as `rans`, where it saves a hundredth; and `context`, ten times slower
     again, where it saves another hundredth of a block of at most 16 KiB. Where the
     native kernels are missing, those that need them are left out, and zstd is what is fast.
 

@@ -29,9 +29,7 @@ def _cells(row: Row, peer: int) -> list[str]:
     cells += [f"{100 * (size / whole - 1):+.1f} %" for whole in (row["entropy_bytes"], peer)]
     for way in ("encode", "decode"):
         speed = row["speed"][way]
-        over = speed["over_nncodec"]
-        spread = f"{over['median']:.3g} ({over['q1']:.3g} to {over['q3']:.3g})"
-        cells += [f"{speed['mb_s']:.3g}", spread]
+        cells += [f"{speed['mb_s']:.3g}", records.quartiles(speed["over_nncodec"])]
     return cells
 
 

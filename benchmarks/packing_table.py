@@ -28,9 +28,7 @@ def _cells(row: Row) -> list[str]:
     cells = [row["network"], row["type"], *saved]
     for name in ("fast", "unpack"):
         speed = row["speed"][name]
-        over = speed["over_zstd"]
-        spread = f"{over['median']:.3g} ({over['q1']:.3g} to {over['q3']:.3g})"
-        cells += [f"{speed['mb_per_core_s']:,.0f}", spread]
+        cells += [f"{speed['mb_per_core_s']:,.0f}", records.quartiles(speed["over_zstd"])]
     return cells
 
 

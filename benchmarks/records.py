@@ -46,6 +46,11 @@ def table(heads: Sequence[str], lines: Sequence[Sequence[str]], *, texts: int) -
     return "\n".join([_line(heads), rule, *map(_line, lines)])
 
 
+def quartiles(found: Row) -> str:
+    """As in "1.02 (0.98 to 1.05)"."""
+    return f"{found['median']:.3g} ({found['q1']:.3g} to {found['q3']:.3g})"
+
+
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 

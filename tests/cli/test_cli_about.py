@@ -36,6 +36,25 @@ def test_inspect_fits_the_terminal(tersor, monkeypatch, columns):
     assert lines[-1] == "4 of 6 layers (3.8 kB) can be compressed."
 
 
+@pytest.mark.usefixtures("conv")
+@pytest.mark.parametrize("columns", [80, 120])
+def test_inspect_shows_channel_groups_where_asked(tersor, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    shown = tersor("inspect", "conv.onnx", "--groups").out
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "1 group of channels can be cut." in shown
+    assert "it is an output of the network" in shown
+    document = tersor("inspect", "conv.onnx", "--groups", "--json").document
+    (group,) = document["groups"]
+    assert group["size"] == 8
+    assert sorted(group["makers"]) == ["branch.weight", "depthwise.weight", "stem.weight"]
+    assert sorted(group["readers"]) == ["branch.weight", "head.weight"]
+    assert document["frozen"] == [
+        {"layer": "head", "channels": 5, "reason": "it is an output of the network"}
+    ]
+    assert "groups" not in tersor("inspect", "conv.onnx", "--json").document
+
+
 @pytest.mark.parametrize(
     ("model", "code", "message"),
     [

@@ -16,12 +16,16 @@ if TYPE_CHECKING:
 _SATURATING = "sums of pairs of products saturate: weights are given seven bits here"
 
 
-@command("tersor inspect model.onnx")
+@command("tersor inspect model.onnx --groups")
 @model
-def inspect(model: str) -> Answer:
+@click.option(
+    "--groups", is_flag=True, help="Show which channels can be cut, and must be cut together."
+)
+def inspect(model: str, *, groups: bool) -> Answer:
     """Show what is in MODEL, layer by layer.
 
-    For each layer its size, its work, and whether it can be compressed, or why not.
+    For each layer its size, its work, and whether it can be compressed, or why not;
+    with --groups also which channels can be cut, and which node freezes the others.
     Multiply-accumulates (MACs), shapes and activation memory are for one sample.
     """
     with progress() as advance:
@@ -36,6 +40,10 @@ def inspect(model: str) -> Answer:
         from tersor.store.saturation import warning_here
 
         document = {"model": loaded.name, **describe(loaded.network)}
+        if groups:
+            from tersor.network.channels import channels
+
+            document |= channels(loaded.network).describe()
         document["warning"] = warning_here(loaded.onnx or b"", isa_flags())
 
     def show(console: "Console") -> None:

@@ -10,6 +10,8 @@ from tersor.report.plain import plain
 from tersor.report.schema import check, ordered
 from tersor.report.tables import Column, Footnotes, Laid, Rows, Screen
 
+_NAMED = 3  # tensors of a group
+
 
 class InspectedLayer(TypedDict):
     """One layer.
@@ -49,10 +51,34 @@ class Totals(TypedDict):
     weight_bytes: int
 
 
+class InspectedGroup(TypedDict):
+    """Channels that can be cut, each by itself, out of all these tensors at once.
+
+    Attributes:
+        makers, readers: Names of the tensors that make them and that add them up.
+        others: How many more tensors have a number for each.
+    """
+
+    name: str
+    size: int
+    makers: list[str]
+    readers: list[str]
+    others: int
+
+
+class InspectedFrozen(TypedDict):
+    """Output channels of a layer that cannot be cut, and why."""
+
+    layer: str
+    channels: int
+    reason: str
+
+
 class Inspection(TypedDict):
     """All that `tersor inspect --json` prints.
 
     Attributes:
+        groups, frozen: Of channels, where they were asked for.
         warning: Why it may give other outputs on this machine than elsewhere; null if not.
     """
 
@@ -62,6 +88,8 @@ class Inspection(TypedDict):
     layers: list[InspectedLayer]
     totals: Totals
     peak_activation_bytes: int | None
+    groups: NotRequired[list[InspectedGroup]]
+    frozen: NotRequired[list[InspectedFrozen]]
     warning: NotRequired[str | None]
 
 
@@ -98,9 +126,46 @@ def _parts(found: Inspection, screen: Screen) -> Iterable[RenderableType]:
     held = units.bytes_text(sum(layer["weight_bytes"] for layer in able))
     said = f"{len(able)} of {len(found['layers'])} layers ({held}) can be compressed."
     yield screen.text((said, "bold"))
+    yield from _groups(found, screen)
     warning = found.get("warning")
     if warning:
         yield screen.text(("Note: ", "bold yellow"), plain(warning, 400))
+
+
+def _groups(found: Inspection, screen: Screen) -> Iterable[RenderableType]:
+    """Channels that can be cut together, and those that cannot."""
+    if "groups" not in found:
+        return
+    columns = [Column("group"), Column("channels", right=True), Column("made by", fold=True)]
+    columns += [Column("read by", fold=True), Column("more", right=True)] * screen.wide
+    rows = Rows(screen, "Channel groups", columns)
+    for group in found["groups"]:
+        cells = [plain(group["name"], 48 if screen.wide else 24), str(group["size"])]
+        cells += [_names(group["makers"])]
+        cells += [_names(group["readers"]), str(group["others"])] * screen.wide
+        rows.add(*cells)
+    if found["groups"]:
+        yield rows.done()
+    frozen = Rows(
+        screen,
+        "Frozen channels",
+        [Column("layer"), Column("channels", right=True), Column("why", fold=True)],
+    )
+    for each in found.get("frozen", []):
+        frozen.add(plain(each["layer"], 48), str(each["channels"]), plain(each["reason"]))
+    if found.get("frozen"):
+        yield frozen.done()
+    count = len(found["groups"])
+    said = f"{count} group{'s' * (count != 1)} of channels can be cut."
+    yield screen.text("")
+    yield screen.text((said, "bold"))
+
+
+def _names(given: list[str]) -> str:
+    """A few of them, and how many more."""
+    some = [plain(name.removesuffix(".weight"), 48) for name in given[:_NAMED]]
+    more = len(given) - len(some)
+    return ", ".join(some) + (f" and {more} more" if more else "")
 
 
 def _layers(found: Inspection, screen: Screen) -> Iterable[RenderableType]:

@@ -39,6 +39,14 @@ def alone():
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Times of layers that tests measure are not kept for users."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="module")
 def made_up_memory():
     """Reports tell a made-up peak memory: measuring it starts two processes per report."""

@@ -12,6 +12,7 @@ FLOORS = [
     {"codecs", "codes", "data"},
     {"network"},
     {"train", "export", "store", "engines"},
+    {"timing"},
     {"methods", "runtime"},
     {"metrics", "measure", "report"},
     {"verify"},

@@ -16,7 +16,7 @@ not counted. Engines that fuse operations or work in place need less.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +80,7 @@ def cost(network: Network) -> Cost:
             LayerCost(
                 layer,
                 sum(_elements(network, p) for p in paths if not _is_buffer(network, p)),
-                _macs(layer, node, found),
+                macs(layer, node, found),
                 sum(_bytes(network, p) for p in paths),
                 tuple(found[node.name].shape) if hasattr(found[node.name], "shape") else (),
             )
@@ -181,7 +181,14 @@ def _is_buffer(network: Network, path: str) -> bool:
     return not isinstance(_held(network, path), nn.Parameter | Code)
 
 
-def _macs(layer: Layer, node: fx.Node, found: dict[str, Any]) -> int:
+def macs(layer: Layer, node: fx.Node, found: Mapping[str, Any]) -> int:
+    """Multiply-accumulates of a layer.
+
+    Args:
+        layer: Which.
+        node: Of the layer.
+        found: What nodes give, by name, as tensors without content; see `shapes.values`.
+    """
     if layer.op in _RECURRENT:
         out = found[node.name][0]
         return math.prod(layer.shape) * (int(out.numel()) // max(1, int(out.shape[-1])))

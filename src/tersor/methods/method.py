@@ -13,7 +13,11 @@ A module in a folder of this one is a method if it defines three names:
     IDENTITY   an instance that must leave every output as it is, or None if
                no setting of this method does
 
-and, if it trains and so wants all samples that there are for it, TRAINS = True.
+and, where they are wanted, two more:
+
+    TRAINS     True if it trains, and so wants all samples that there are for it
+    NETWORK    the name of the network in `testing.networks` on which the suite tries EXAMPLE
+               and IDENTITY, if the convolutional one has nothing that the method works on
 """
 
 from typing import Protocol

@@ -1,5 +1,6 @@
 """What every method must keep, whatever it does. Use it on your own methods too."""
 
+import sys
 import types
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, fields, is_dataclass, replace
@@ -15,10 +16,12 @@ from tersor.methods.method import Method
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.layers import layers
 from tersor.network.network import Network
-from tersor.testing.networks import convolutional, samples_for
+from tersor.testing import networks
+from tersor.testing.networks import samples_for
 from tersor.train.during import During
 
 MOST_SETTINGS = 6
+_USUAL = "convolutional"
 
 
 def content(network: Network) -> dict[str, bytes]:
@@ -32,26 +35,33 @@ def outputs(network: Network) -> dict[str, Any]:
     return network.run(dict(samples_for(network).inputs))
 
 
+def tried_on(method: Method) -> Network:
+    """What a method is tried on: the NETWORK of its module, by name, or `convolutional`."""
+    module = sys.modules[type(method).__module__]
+    make: Callable[[], Network] = getattr(networks, vars(module).get("NETWORK", _USUAL))
+    return make()
+
+
 def applied(method: Method) -> Network:
-    network = convolutional()
+    network = tried_on(method)
     return method.apply(network, samples_for(network))
 
 
 def changes_something(method: Method) -> None:
-    assert content(applied(method)) != content(convolutional())
+    assert content(applied(method)) != content(tried_on(method))
 
 
 def still_runs(method: Method) -> None:
-    result = applied(method)
-    assert result.inputs == convolutional().inputs
-    assert result.outputs == convolutional().outputs
+    result, before = applied(method), tried_on(method)
+    assert result.inputs == before.inputs
+    assert result.outputs == before.outputs
     for port, value in zip(result.outputs, outputs(result).values(), strict=True):
         assert value.shape == port.concrete(16)
         assert np.isfinite(value).all()
 
 
 def leaves_its_input_alone(method: Method) -> None:
-    network = convolutional()
+    network = tried_on(method)
     before, code = content(network), str(network.graph)
     method.apply(network, samples_for(network))
     assert content(network) == before
@@ -95,7 +105,7 @@ def identity_changes_nothing(module: types.ModuleType) -> None:
     if module.IDENTITY is None:
         pytest.skip(f"{module.__name__} has no setting that changes nothing")
     for name, value in outputs(applied(module.IDENTITY)).items():
-        assert np.array_equal(value, outputs(convolutional())[name])
+        assert np.array_equal(value, outputs(tried_on(module.IDENTITY))[name])
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,18 @@ def convolutional(seed: int = 0) -> Network:
     )
 
 
+def half_dead(seed: int = 0) -> Network:
+    """`convolutional` with 0 wherever the first four of the stem's channels stand."""
+    network = convolutional(seed)
+    for name, tensor in network.module.state_dict().items():
+        if not name.endswith("running_var") and not name.startswith("head"):
+            tensor[:4] = 0
+    with torch.no_grad():
+        network.tensor("branch.weight")[:, :4] = 0
+        network.tensor("head.weight")[:, [0, 1, 2, 3, 8, 9, 10, 11]] = 0
+    return network
+
+
 def perceptron(seed: int = 0) -> Network:
     """Three linear layers with relu between: "x" (batch, 12) to "y" (batch, 3), float32."""
     made = _Builder(seed)

@@ -1,11 +1,12 @@
 """Weights that may lose elements: which ones, and their masks.
 
 What all pruning methods share: layers that can be pruned, codes `Masked` put in their places,
-masks by score within a layer or over all of them, and notes.
+masks by score within a layer or over all of them, and notes; which axis the inputs of a weight
+run along, for patterns of zeros among them.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -64,7 +65,12 @@ class Prunable:
         return [*done, *self.notes]
 
 
-def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
+def prunable(
+    network: Network,
+    method: str,
+    keep: Sequence[str],
+    against: Callable[[Layer], str | None] = lambda _: None,
+) -> Prunable:
     """Put a mask in the place of every weight that can have one.
 
     A mask that is there already stays as it is, in a copy of its code, since networks share
@@ -74,6 +80,7 @@ def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
         network: A network of one's own.
         method: Who asks, for the notes.
         keep: Names of layers that are left alone.
+        against: Why the method leaves a layer alone that could be pruned; None if it does not.
 
     Raises:
         ModelError: A name in `keep` is no layer, a weight is not finite, or nothing can be
@@ -86,6 +93,8 @@ def prunable(network: Network, method: str, keep: Sequence[str]) -> Prunable:
     chosen, notes = [], []
     for layer in found:
         reason = reason_against(network, layer, keep, SMALLEST)
+        if reason is None:
+            reason = against(layer)
         if reason is not None:
             notes.append(Note(layer.name, method, done=False, text=reason))
         else:
@@ -120,3 +129,21 @@ def masks_for(
         total = sum(each.size for each in scores)
         masks = largest_of_all(scores, total - round(sparsity * total))
     return with_one_each(masks, scores)
+
+
+def inputs_axis(layer: Layer) -> int:
+    """The weight's axis of inputs: what is summed over goes along it, taps aside."""
+    dimensions = len(layer.shape)
+    pair = (0, 1) if layer.op.startswith("conv") else (dimensions - 2, dimensions - 1)
+    return pair[1] if layer.channel_axis == pair[0] else pair[0]
+
+
+def undivided(layer: Layer, size: int) -> str | None:
+    """Why the inputs of a layer are not whole groups of `size`; None if they are."""
+    axis = inputs_axis(layer)
+    count = layer.shape[axis]
+    if layer.op.startswith("conv_transpose") and axis == 0:
+        count //= layer.groups
+    if count % size == 0:
+        return None
+    return f"the number of its inputs, {count}, is no multiple of {size}"

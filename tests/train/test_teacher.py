@@ -36,3 +36,59 @@ def test_samples_that_change_are_computed_each_time():
     for _ in range(2):
         teacher.outputs(np.arange(6), [x])
     assert network.calls == 2
+
+
+VALUES = ("relu_default", "relu_default_1")
+
+
+def runs(monkeypatch):
+    """How often any module of a graph is called from now on."""
+    calls = []
+    call = torch.fx.GraphModule.__call__
+
+    def counted(self, *tensors):
+        calls.append(len(tensors[0]))
+        return call(self, *tensors)
+
+    monkeypatch.setattr(torch.fx.GraphModule, "__call__", counted)
+    return calls
+
+
+def test_inner_values_are_kept_as_outputs_are(monkeypatch):
+    network, x = perceptron(), torch.randn(6, 12)
+    hidden = torch.relu(x @ network.tensor("first.weight").T + network.tensor("first.bias"))
+    wanted = network.module(x)[0].detach()
+    calls = runs(monkeypatch)
+    teacher = Teacher(network, 6, keep=True, values=VALUES)
+    rows = np.arange(6)
+    for chosen in (rows[:4], rows[4:], rows[[5, 0, 3]]):
+        answer = teacher.answer(chosen, [x[chosen]])
+        assert torch.allclose(answer.outputs[0], wanted[chosen], atol=1e-6)
+        assert torch.allclose(answer.values["relu_default"], hidden[chosen], atol=1e-6)
+        assert set(answer.values) == set(VALUES)
+        assert not answer.values["relu_default"].requires_grad
+    assert calls == [4, 2]
+    assert torch.allclose(teacher.outputs(rows[:2], [x[:2]])[0], wanted[:2], atol=1e-6)
+    assert calls == [4, 2]
+
+
+def test_where_inner_values_do_not_fit_outputs_are_kept_alone(monkeypatch):
+    monkeypatch.setattr("tersor.train.teacher._MOST_BYTES", 6 * 3 * 4)
+    calls = runs(monkeypatch)
+    x, rows = torch.randn(6, 12), np.arange(6)
+    teacher = Teacher(perceptron(), 6, keep=True, values=VALUES)
+    for _ in range(2):
+        assert set(teacher.answer(rows, [x]).values) == set(VALUES)
+    teacher.outputs(rows, [x])
+    assert calls == [6, 6]
+
+
+def test_without_values_an_answer_has_outputs_only(monkeypatch):
+    calls = runs(monkeypatch)
+    x, rows = torch.randn(6, 12), np.arange(6)
+    teacher = Teacher(perceptron(), 6, keep=True)
+    for _ in range(2):
+        answer = teacher.answer(rows, [x])
+    assert answer.values == {}
+    assert len(answer.outputs) == 1
+    assert calls == [6]

@@ -16,12 +16,16 @@ Recipes list parts under the training step: `[[step.during]] method = "prune.gra
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
+from tersor.errors import ModelError
 from tersor.network.network import Network, Note
+from tersor.train.teacher import Answer
 
 
 @dataclass
@@ -35,6 +39,8 @@ class Run:
         epochs: How many epochs there will be, at least 1.
         samples: How many samples an epoch sees, at least 1.
         seed: For whatever a part draws at random.
+        rows: How many samples there are, those included that are held out.
+        steady: Whether a sample always looks the same; known once all parts have started.
         step: How many steps have been made.
         ended: Why training ends now; "" if it goes on.
     """
@@ -44,6 +50,8 @@ class Run:
     epochs: int
     samples: int
     seed: int
+    rows: int = 0
+    steady: bool = True
     step: int = 0
     ended: str = ""
 
@@ -51,6 +59,18 @@ class Run:
     def progress(self) -> float:
         """The fraction of all steps that has been made, in [0, 1]."""
         return self.step / self.steps
+
+    @property
+    def teacher(self) -> Network:
+        """What the network was before its first change.
+
+        Raises:
+            ModelError: That is not known.
+        """
+        if self.network.origin is None:
+            problem = "has no teacher: what it was before it was changed is not known"
+            raise ModelError("The network", problem, "Give one whose `origin` is the teacher.")
+        return self.network.origin
 
     def generator(self) -> torch.Generator:
         """What this step's random numbers come from: the same after an interruption."""
@@ -73,6 +93,53 @@ class Epoch:
     error: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a part's loss reads beside the inputs, labels and outputs of a batch.
+
+    Attributes:
+        values: Nodes of `Run.network`, by name.
+        teacher: Whether the teacher's outputs are needed.
+        teacher_values: Nodes of `Run.teacher`, by name.
+    """
+
+    values: tuple[str, ...] = ()
+    teacher: bool = False
+    teacher_values: tuple[str, ...] = ()
+
+    @classmethod
+    def of_all(cls, needs: Sequence[Self]) -> Self:
+        """What several parts need together."""
+        return cls(
+            values=tuple(dict.fromkeys(name for need in needs for name in need.values)),
+            teacher=any(need.teacher or need.teacher_values for need in needs),
+            teacher_values=tuple(
+                dict.fromkeys(name for need in needs for name in need.teacher_values)
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A batch, and what came of it on its way through the network: once for all parts.
+
+    Attributes:
+        rows: Numbers of its samples.
+        inputs: As the network saw them, (n, ...) each.
+        labels: One for each sample; None where there are none.
+        outputs: Of the network, float32 where they are floats; gradients come from here.
+        values: Of the nodes that parts asked for, by name; gradients come from here, too.
+        teacher: The same of the teacher, as far as parts asked for it; without gradients.
+    """
+
+    rows: NDArray[np.intp]
+    inputs: tuple[torch.Tensor, ...]
+    labels: torch.Tensor | None
+    outputs: tuple[torch.Tensor, ...]
+    values: Mapping[str, torch.Tensor]
+    teacher: Answer
+
+
 class Part:
     """Something at work in one training. Every hook may be left as it is: it does nothing."""
 
@@ -88,8 +155,20 @@ class Part:
         """The inputs of a batch as the network is to see them, each (n, ...)."""
         return tensors
 
+    def needs(self) -> Needs:
+        """What `loss` reads; asked once, when all parts have started."""
+        return Needs()
+
+    def parameters(self) -> Sequence[nn.Parameter]:
+        """What is trained with the network, and is no part of it; asked once, as `needs`."""
+        return ()
+
+    def loss(self, forward: Forward) -> torch.Tensor | None:
+        """A scalar that depends on the batch, to be added to the loss of this step."""
+        return None
+
     def penalty(self) -> torch.Tensor | None:
-        """A scalar to be added to the loss of this step."""
+        """A scalar to be added to the loss of this step, whatever the batch is."""
         return None
 
     def before_step(self) -> None:

@@ -29,10 +29,11 @@ from tersor.network.modes import set_training
 from tersor.network.network import Network
 from tersor.train import batches, layout, surroundings
 from tersor.train.checkpoint import Checkpoint, key_of
-from tersor.train.during import During, Epoch, Part, Run
+from tersor.train.during import During, Epoch, Forward, Needs, Part, Run
 from tersor.train.objective import labels_of, resolve
 from tersor.train.optimizer import Optimizer
-from tersor.train.teacher import Teacher
+from tersor.train.taps import parted, tapped
+from tersor.train.teacher import Answer, Teacher
 
 _PATIENCE = 10  # epochs
 
@@ -141,30 +142,35 @@ class _Training:
             raise DataError("Samples to train on", problem, "Give more samples.")
         epochs = settings.epochs
         seen = per_epoch * self._size
-        self._run = Run(network, per_epoch * epochs, epochs, seen, settings.seed)
+        self._run = Run(
+            network, per_epoch * epochs, epochs, seen, settings.seed, rows=len(samples)
+        )
         has_labels = samples.labels is not None
         self._objective = resolve(settings.loss, network, has_labels=has_labels)
         self._parts: list[Part] = [during.start(self._run) for during in settings.during]
-        self._teacher = self._teacher_of(network)
-        parameters = trainable(network)
-        if not parameters:
+        self._run.steady = all(type(part).inputs is Part.inputs for part in self._parts)
+        self._needs = Needs.of_all([part.needs() for part in self._parts])
+        self._teacher = self._teacher_of()
+        own = trainable(network)
+        if not own:
             raise ModelError("The network", "has nothing to train", "See `tersor inspect`.")
-        self._optimizer = settings.optimizer.build(parameters.values())
-        self._parameters = list(parameters.values())
+        others = (each for part in self._parts for each in part.parameters())
+        self._parameters = [*own.values(), *others]
+        self._optimizer = settings.optimizer.build(self._parameters)
         self._rates = settings.optimizer.rates(self._optimizer, self._run.steps)
-        self._trainee = set_training(network, training=True)
+        self._trainee = tapped(set_training(network, training=True), self._needs.values)
         self._last = layout.pays(self._trainee)
         self._history: list[Epoch] = []
         self._best: tuple[float, int, dict[str, torch.Tensor]] | None = None
         self._first: float | None = None
 
-    def _teacher_of(self, network: Network) -> Teacher | None:
-        origin = network.origin
-        if origin is None or not self._objective.asks_teacher:
+    def _teacher_of(self) -> Teacher | None:
+        run, needs = self._run, self._needs
+        if not self._objective.asks_teacher and not needs.teacher:
             return None
-        module = copy.deepcopy(origin.module).to(network.device)
-        same = all(type(part).inputs is Part.inputs for part in self._parts)
-        return Teacher(replace(origin, module=module), len(self._samples), keep=same)
+        module = copy.deepcopy(run.teacher.module).to(run.network.device)
+        origin = replace(run.teacher, module=module)
+        return Teacher(origin, run.rows, keep=run.steady, values=needs.teacher_values)
 
     def go(self, saved: Checkpoint | None, tell: Callable[[float], None]) -> Fitted:
         """Train, and put the best weights in place."""
@@ -223,14 +229,16 @@ class _Training:
 
     def _step(self, rows: batches.Rows) -> float:
         """Change the weights by one batch; the loss, before which nothing was changed."""
-        tensors, labels, teacher = self._given(rows)
+        tensors, labels = self._given(rows)
+        answer = Answer() if self._teacher is None else self._teacher.answer(rows, tensors)
         with self._products():
-            outputs = self._trainee.module(*tensors)
-        loss = self._objective.loss(_floats(outputs), labels, teacher)
+            found = self._trainee.module(*tensors)
+        outputs, values = parted(_floats(found), self._needs.values)
+        loss = self._objective.loss(outputs, labels, answer.outputs)
+        forward = Forward(rows, tuple(tensors), labels, outputs, values, answer)
         for part in self._parts:
-            penalty = part.penalty()
-            if penalty is not None:
-                loss = loss + penalty
+            for more in (part.loss(forward), part.penalty()):
+                loss = loss if more is None else loss + more
         value = float(loss.detach())
         if not math.isfinite(value):
             return value
@@ -243,8 +251,8 @@ class _Training:
         self._optimizer.step()
         return value
 
-    def _given(self, rows: batches.Rows) -> tuple[list[torch.Tensor], Any, Any]:
-        """Inputs, labels and the teacher's outputs of a batch."""
+    def _given(self, rows: batches.Rows) -> tuple[list[torch.Tensor], torch.Tensor | None]:
+        """Inputs and labels of a batch."""
         network = self._run.network
         batch = batches.pick(self._samples, rows)
         tensors = network.tensors(batch.inputs)
@@ -253,8 +261,7 @@ class _Training:
                 tensors = part.inputs(tensors)
         if self._last:
             tensors = [layout.channels_last(tensor) for tensor in tensors]
-        teacher = None if self._teacher is None else self._teacher.outputs(rows, tensors)
-        return tensors, labels_of(batch.labels, network.device), teacher
+        return tensors, labels_of(batch.labels, network.device)
 
     def _products(self) -> torch.autocast:
         around = surroundings.current()
@@ -285,11 +292,13 @@ class _Training:
         network, total, count = self._run.network, 0.0, 0
         self._trainee.module.eval()
         whole = network.fixed_batch is not None
+        teacher = self._teacher if self._objective.asks_teacher else None
         for rows in batches.in_order(self._held, self._size, whole=whole):
-            tensors, labels, teacher = self._given(rows)
+            tensors, labels = self._given(rows)
+            wanted = () if teacher is None else teacher.outputs(rows, tensors)
             with torch.no_grad(), self._products():
                 outputs = network.module(*tensors)
-            error = self._objective.error(_floats(outputs), labels, teacher)
+            error = self._objective.error(_floats(outputs), labels, wanted)
             total, count = total + float(error) * len(rows), count + len(rows)
         return total / count if count else None
 

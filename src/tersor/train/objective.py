@@ -171,17 +171,17 @@ def _imitate(
     """How unlike the teacher's all outputs are; the first may be classes or an embedding."""
     parts = [_imitate_one(logits, outputs[0], teacher[0])]
     pairs = zip(outputs[1:], teacher[1:], strict=True)
-    parts += [_distance(own, wanted) for own, wanted in pairs if own.is_floating_point()]
+    parts += [distance(own, wanted) for own, wanted in pairs if own.is_floating_point()]
     return torch.stack(parts).mean()
 
 
 def _imitate_one(
     logits: Callable[[torch.Tensor], torch.Tensor], own: torch.Tensor, wanted: torch.Tensor
 ) -> torch.Tensor:
-    if _is_embedding(wanted):
+    if is_embedding(wanted):
         return (1 - functional.cosine_similarity(own, wanted, dim=-1)).mean()
     if not has_classes(wanted):
-        return _distance(own, wanted)
+        return distance(own, wanted)
     chances = logits(wanted).softmax(-1)
     return functional.cross_entropy(
         logits(own).reshape(-1, own.shape[-1]), chances.reshape(-1, own.shape[-1])
@@ -193,7 +193,7 @@ def _unlike(
 ) -> torch.Tensor:
     loss = _imitate(logits, outputs, teacher)
     wanted = teacher[0]
-    if _is_embedding(wanted) or not has_classes(wanted):
+    if is_embedding(wanted) or not has_classes(wanted):
         return loss
     return _share(outputs[0].argmax(-1) != wanted.argmax(-1), loss)
 
@@ -203,14 +203,14 @@ def has_classes(output: torch.Tensor) -> bool:
     return output.ndim == 2 and output.shape[1] > 1 and output.is_floating_point()
 
 
-def _is_embedding(output: torch.Tensor) -> bool:
+def is_embedding(output: torch.Tensor) -> bool:
     """Rows of unit length with negative elements; see `metrics.is_embedding`."""
     if not has_classes(output) or bool(output.min() >= 0):
         return False
     return bool((output.norm(dim=1) - 1).abs().max() <= _UNIT)
 
 
-def _distance(own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+def distance(own: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Mean square error over the variance of what is wanted."""
     variance = wanted.var(correction=0).clamp_min(_SMALLEST)
     return functional.mse_loss(own, wanted) / variance

@@ -1,0 +1,1 @@
+"""Learning from a teacher: what happens during training, beside its own loss."""

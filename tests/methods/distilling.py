@@ -1,0 +1,101 @@
+"""A wide teacher of small images, and what is left of it when channels are cut."""
+
+import copy
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import torch
+from torch import nn
+
+from tersor.data.samples import Samples
+from tersor.methods.train.fine_tune import FineTune
+from tersor.network.capture import capture
+from tersor.network.network import Network
+from tersor.train.optimizer import Optimizer
+
+CLASSES = 6
+
+
+class Block(nn.Module):
+    def __init__(self, before, channels, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, channels, 3, stride, 1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(channels), nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.short = nn.Conv2d(before, channels, 1, stride) if stride > 1 else nn.Identity()
+
+    def forward(self, x):
+        y = torch.relu(self.bn1(self.conv1(x)))
+        return torch.relu(self.bn2(self.conv2(y)) + self.short(x))
+
+
+class Residual(nn.Module):
+    """Three residual blocks in two stages."""
+
+    def __init__(self, channels):
+        super().__init__()
+        twice = 2 * channels
+        self.stem = nn.Conv2d(1, channels, 3, 1, 1)
+        self.a, self.b = Block(channels, channels, 1), Block(channels, twice, 2)
+        self.c, self.head = Block(twice, twice, 1), nn.Linear(twice, CLASSES)
+
+    def forward(self, x):
+        x = self.c(self.b(self.a(torch.relu(self.stem(x)))))
+        return self.head(x.mean((2, 3)))
+
+
+def images(count: int, seed: int) -> Samples:
+    """One of six patterns of 4x4 somewhere in noise of 8x8, and which one it is."""
+    patterns = np.random.default_rng(0).standard_normal((CLASSES, 4, 4))
+    rng = np.random.default_rng(seed)
+    labels, x = rng.integers(0, CLASSES, count), 0.7 * rng.standard_normal((count, 1, 8, 8))
+    for image, label, (i, j) in zip(x, labels, rng.integers(0, 5, (count, 2)), strict=True):
+        image[0, i : i + 4, j : j + 4] += patterns[label]
+    return Samples({"x": x.astype(np.float32)}, labels)
+
+
+@cache
+def wide() -> Network:
+    """A network that knows the patterns, as it comes to its user."""
+    torch.manual_seed(0)
+    network = capture(Residual(8), torch.randn(2, 1, 8, 8))
+    step = FineTune(epochs=5, batch=25, optimizer=Optimizer(learning_rate=5e-3))
+    result = replace(step.apply(network, images(800, 1)), origin=None, notes=())
+    result.module.zero_grad(set_to_none=True)
+    return result
+
+
+def thin() -> Network:
+    """A quarter of the channels within each block of `wide`, those of the largest weights."""
+    result, before = wide().copy(), wide()
+
+    def cut(path, keep, axis=0):
+        tensor = before.tensor(path).detach()
+        result.set_tensor(path, tensor.index_select(axis, keep))
+
+    for block in "abc":
+        sizes = before.tensor(f"{block}.conv1.weight").detach().abs().sum((1, 2, 3))
+        keep = sizes.argsort(descending=True)[: len(sizes) // 4].sort().values
+        cut(f"{block}.conv1.weight", keep)
+        cut(f"{block}.conv2.weight", keep, axis=1)
+        for leaf in ("weight", "bias", "running_mean", "running_var"):
+            cut(f"{block}.bn1.{leaf}", keep)
+    result.module.recompile()
+    own = copy.deepcopy(result.module)
+    own.zero_grad(set_to_none=True)
+    return replace(result, module=own)
+
+
+def unlike(network: Network, teacher: Network) -> float:
+    """Mean square error of the outputs over the teacher's variance, on unseen images."""
+    inputs = dict(images(1000, 2).inputs)
+    (own,), (wanted,) = (each.run(inputs).values() for each in (network, teacher))
+    return float(np.square(own - wanted).mean() / wanted.var())
+
+
+def taught(network: Network, *during, seed: int = 0, **settings) -> Network:
+    """Trained on few images without labels, with something during it."""
+    given = {"epochs": 16, "batch": 16, "optimizer": Optimizer(learning_rate=6e-3)}
+    step = FineTune(loss="original", during=during, seed=seed, **{**given, **settings})
+    return step.apply(network, Samples(images(64, 50 + seed).inputs))

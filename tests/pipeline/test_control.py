@@ -8,9 +8,9 @@ from tests.train.trainings import task
 from tersor.choosing.making import Maker
 from tersor.errors import ModelError
 from tersor.export.onnx import to_onnx
-from tersor.pipeline.control import Scratch
+from tersor.pipeline.control import Anew, Scratch
 from tersor.plan.recipe import Step
-from tersor.plan.variants import dense
+from tersor.plan.variants import after_cuts, dense
 from tersor.store.model import packed_bytes
 from tersor.testing import networks
 
@@ -67,3 +67,29 @@ def test_without_a_training_there_is_nothing_to_compare():
     steps = dense((Step("quantize.weights"),))
     with pytest.raises(ModelError, match="What won trains nothing"):
         scratch(1000, steps).find(partial(pytest.fail, "nothing is to be trained"))
+
+
+CUT = Step("prune.channels", {"target": {"macs": 0.5}, "repair": False})
+
+
+def test_the_control_of_a_cut_network_has_its_shapes_and_none_of_its_weights():
+    maker = Maker(NET, task(200))
+    steps = (CUT, TRAIN)
+    network, said = Anew(NET, maker, steps).find(lambda _: None)
+    winner = maker.after(steps)
+    weights = [each.tensor("second.weight").detach() for each in (network, winner)]
+    assert weights[0].shape == weights[1].shape != NET.tensor("second.weight").shape
+    assert float((weights[0] - weights[1]).abs().min()) > 0
+    assert network.origin is NET
+    assert len(next(note for note in network.notes if note.curve).curve) == 2
+    assert "drawn anew" in said
+
+
+def test_a_cut_without_a_training_after_it_has_no_control():
+    with pytest.raises(ModelError, match="trains nothing after the cut"):
+        Anew(NET, Maker(NET, task(200)), (TRAIN, CUT)).find(lambda _: None)
+
+
+def test_the_last_cut_counts():
+    assert after_cuts((CUT, TRAIN, CUT, TRAIN)) == 3
+    assert after_cuts((TRAIN,)) == 0

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from tersor import methods
 from tersor.errors import FileError, InputError
+from tersor.methods.distil.soft_targets import SoftTargets
+from tersor.methods.prune.channels import PruneChannels
 from tersor.methods.prune.gradual import PruneGradual
 from tersor.methods.prune.variational import PruneVariational
 from tersor.methods.quantize.rate_distortion import QuantizeRateDistortion
@@ -22,6 +24,7 @@ from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.methods.share.kmeans import ShareKmeans
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.kind import KINDS
+from tersor.network.slimming import Target
 from tersor.plan import toml_text
 from tersor.plan.changing import with_settings
 from tersor.plan.recipe import Candidate, Pin, Recipe, Step
@@ -36,6 +39,7 @@ search = "sensitivity"
 method = "quantize.static"
 """
 STATIC = "[[step]]\nmethod = 'quantize.static'\n"
+SLIM = "[[step]]\nmethod = 'prune.channels'\n"
 KINDED = (
     "[[candidate]]\nname = 'x'\nkinds = {}\n[[candidate.step]]\nmethod = 'quantize.static'"
 )
@@ -161,6 +165,10 @@ def test_the_settings_of_deep_compression_reach_their_steps():
     assert (prune.epochs, last.epochs) == (3, 3)
 
 
+def slim_training():
+    return FineTune(optimizer=Optimizer(schedule="warmup"), during=(SoftTargets(),))
+
+
 def test_named_recipes_are_what_they_say():
     built = {
         name: {c.name: [s.build() for s in c.steps] for c in load_recipe(name).candidates}
@@ -186,6 +194,10 @@ def test_named_recipes_are_what_they_say():
             ],
             "int8 throughout": [QuantizeStatic(), QuantizeWeights()],
             "int8 weights": [QuantizeWeights()],
+        },
+        "slim": {"slim": [PruneChannels(), slim_training()]},
+        "slim-int8": {
+            "slim-int8": [PruneChannels(), slim_training(), QuantizeStatic(ranges="mse")]
         },
         "smallest": {
             "rounded": [QuantizeRateDistortion()],
@@ -312,7 +324,7 @@ def test_an_unknown_name_lists_the_known_ones_and_says_that_a_path_works():
         load_recipe("w8a")
     assert str(caught.value) == (
         "recipe must be w8a8 (did you mean that?) or one of deep-compression, fast, "
-        "smallest, transformer, w8, or the path of a .toml file. Got 'w8a'."
+        "slim, slim-int8, smallest, transformer, w8, or the path of a .toml file. Got 'w8a'."
     )
 
 
@@ -473,6 +485,53 @@ def test_what_is_wrong_is_told_with_its_place(text, told):
 def test_a_value_is_refused_with_what_was_expected(setting, told):
     message = refused(STATIC + STATIC + setting)
     assert message.startswith(f"recipe.toml: step 2: quantize.static {told}")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("50%", 0.5), ("100%", 1.0), ("12.5%", 0.125), ("0.01%", 0.0001)],
+)
+def test_per_cents_will_do_for_a_fraction(text, value):
+    recipe = parse_recipe(f"{SLIM}[step.target]\nmacs = '{text}'")
+    (step,) = recipe.candidates[0].steps
+    assert step.build().target == Target(macs=value)
+    assert parse_recipe(recipe.to_toml()) == recipe
+    (candidate,) = with_settings(parse_recipe(SLIM), {"macs": text}).candidates
+    assert candidate.steps[0].build().target == Target(macs=value)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("50", "target macs must be a number. Got '50'."),
+        ("-50%", "target macs must be a number. Got '-50%'."),
+        ("50 %", "target macs must be a number. Got '50 %'."),
+        ("50%%", "target macs must be a number. Got '50%%'."),
+        ("5e1%", "target macs must be a number. Got '5e1%'."),
+        ("50.%", "target macs must be a number. Got '50.%'."),
+        ("%", "target macs must be a number. Got '%'."),
+        ("half", "target macs must be a number. Got 'half'."),
+        ("101%", "target macs must be in (0, 1], as in 0.5 or 50%. Got 1.01."),
+        ("0%", "target macs must be in (0, 1], as in 0.5 or 50%. Got 0.0."),
+        ("1" * 400 + "%", "target macs must be a number. Got '1"),
+    ],
+)
+def test_what_is_no_fraction_is_refused(text, told):
+    message = refused(f"{SLIM}[step.target]\nmacs = '{text}'")
+    assert message.startswith(f"recipe.toml: step 1: prune.channels {told}")
+
+
+def test_per_cents_are_no_whole_number():
+    message = refused(f"{SLIM}multiple = '50%'")
+    assert "multiple must be a whole number. Got '50%'." in message
+
+
+def test_one_target_goes_without_the_other():
+    recipe = parse_recipe(f"{SLIM}[step.target]\nmacs = 0.5")
+    with pytest.raises(InputError, match=r"one of macs, .*\. Got \['bytes', 'macs'\]"):
+        with_settings(recipe, {"bytes": "30%"})
+    (candidate,) = with_settings(load_recipe("slim"), {"bytes": "30%"}).candidates
+    assert candidate.steps[0].build().target == Target(bytes=0.3)
 
 
 @pytest.mark.parametrize("limit", ["-0.1", "100.1", "nan", "inf", "true", "'1'"])

@@ -192,8 +192,8 @@ def test_only_layers_are_trained():
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"epochs": 0}, "epochs must be at least 1"),
-        ({"batch": 0}, "batch must be at least 1"),
+        ({"epochs": -1}, "epochs must be 0 or more"),
+        ({"batch": 0}, "batch must be 1 or more"),
         ({"seed": -1}, "seed must be 0 or more"),
         ({"loss": "hinge"}, "loss must be one of auto"),
     ],
@@ -201,6 +201,16 @@ def test_only_layers_are_trained():
 def test_settings_out_of_range_are_refused(given, message):
     with pytest.raises(InputError, match=message):
         trained(**given)
+
+
+def test_no_epochs_train_nothing():
+    network = perceptron()
+    result = trained(network=network, epochs=0, during=(Watch(seen := [], {}),))
+    assert same(result, network)
+    assert seen == []
+    note = result.notes[-1]
+    assert (note.done, note.text) == (False, "0 epochs: nothing is trained")
+    assert result.notes[:-1] == network.notes
 
 
 def test_without_samples_it_says_so():

@@ -1,25 +1,29 @@
 """The control "scratch": a dense network of the size of the result, trained anew.
 
-Had a network of fewer channels, without any zeros, done as well? The original is narrowed
-until its file takes no more bytes than the winner's, with fresh weights (`network.narrow`),
-and goes through the trainings that won, without what makes zeros, its weights in eight bits
-(`plan.variants.dense`): as many epochs, the same losses, the original as the teacher where
-there are no labels, the same coder. How many bytes a weight takes is not known before it is
-trained: so a few widths are tried, and the largest file that is no larger than the winner's
-counts. Nothing but sizes chooses.
+Where the winner lost channels, heads or layers, the control has the very shapes of the winner:
+after the last cut all weights are drawn anew, and the steps from there on are the same, with
+the same number of epochs.
+
+Where it only has zeros, the question is another one: had a network of fewer channels, without
+any zeros, done as well? The original is narrowed until its file takes no more bytes than the
+winner's, with fresh weights (`network.narrow`), and goes through the trainings that won,
+without what makes zeros, its weights in eight bits (`plan.variants.dense`): as many epochs,
+the same losses, the original as the teacher where there are no labels, the same coder. How
+many bytes a weight takes is not known before it is trained: so a few widths are tried, and
+the largest file that is no larger than the winner's counts. Nothing but sizes chooses.
 
 The question: Liu, Sun, Zhou, Huang, Darrell, "Rethinking the value of network pruning",
 arXiv:1810.05270; Han et al. compare the same way.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tersor.choosing.making import Maker
 from tersor.errors import ModelError
 from tersor.network.narrow import narrowed
 from tersor.network.network import Network
-from tersor.plan.variants import Steps
+from tersor.plan.variants import Steps, after_cuts
 
 Progress = Callable[[float], None]
 
@@ -45,6 +49,40 @@ class Control:
     factor: float
     weights: int
     file_bytes: int
+
+
+@dataclass(frozen=True)
+class Anew:
+    """The control of a network that was cut: its shapes, its steps, fresh weights.
+
+    Attributes:
+        original: The teacher.
+        maker: Of the winner.
+        steps: Those that won.
+    """
+
+    original: Network
+    maker: Maker
+    steps: Steps
+
+    def find(self, told: Progress) -> tuple[Network, str]:
+        """The control, and what it is in a few words.
+
+        Args:
+            told: Called with the fraction that is done.
+
+        Raises:
+            ModelError: Nothing is trained after the cut, or the weights cannot be drawn anew.
+        """
+        index = after_cuts(self.steps)
+        rest = self.steps[index:]
+        if not any(step.trains for step in rest):
+            raise ModelError("What won", "trains nothing after the cut", "Train more epochs.")
+        thin = self.maker.after(self.steps[:index])
+        fresh = replace(narrowed(thin, 1.0), origin=self.original)
+        maker = Maker(fresh, self.maker.samples, self.maker.training, self.maker.surroundings)
+        text = f"the same shapes, {_weights(fresh):,} weights drawn anew, the same training"
+        return maker.after(rest, told), text
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ from tersor.errors import InputError, TersorError
 from tersor.export.onnx import to_onnx
 from tersor.network.narrow import narrowed
 from tersor.network.network import Network
-from tersor.pipeline.control import Scratch
+from tersor.pipeline.control import Anew, Scratch
 from tersor.pipeline.options import Options
 from tersor.pipeline.publishing import Findings, meta_of
 from tersor.plan.recipe import Recipe
-from tersor.plan.variants import Variant, ablated, dense, draws, seeded
+from tersor.plan.variants import Variant, ablated, after_cuts, dense, draws, seeded
 from tersor.report.document import Report
 from tersor.report.tried import Trial
 from tersor.store.layout import SEVERAL
@@ -49,14 +49,15 @@ def check_wishes(asked: Options, recipe: Recipe) -> None:
         raise InputError("seeds", got=asked.seeds, allowed=allowed)
 
 
-def check_network(asked: Options, network: Network) -> None:
-    """Refuse a control of a network that cannot be narrowed, before any work.
+def check_network(asked: Options, recipe: Recipe, network: Network) -> None:
+    """Refuse a control of a network that cannot be narrowed or drawn anew, before any work.
 
     Raises:
         ModelError: It names what is in the way.
     """
     if asked.control is not None:
-        narrowed(network, _NARROW)
+        cuts = all(after_cuts(each.steps) for each in recipe.candidates)
+        narrowed(network, 1.0 if cuts else _NARROW)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Trials:
         if asked.ablate:
             found += [*ablated(steps), *self._coders()]
         if asked.control is not None:
-            found.append(Variant("control", f"control {asked.control}", dense(steps)))
+            own = steps if after_cuts(steps) else dense(steps)
+            found.append(Variant("control", f"control {asked.control}", own))
         return found
 
     def _coders(self) -> list[Variant]:
@@ -125,6 +127,8 @@ class Trials:
     def _control(self, job: Variant, most: int, told: Progress) -> tuple[Network, str]:
         """A dense network trained anew, and what it is."""
         original, maker = self.findings.original.network, self.findings.maker
+        if after_cuts(job.steps):
+            return Anew(original, maker, job.steps).find(told)
         return Scratch(original, maker, job.steps, most, self._bytes).find(told)
 
     def _stored(self, codec: str) -> int:

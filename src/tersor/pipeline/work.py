@@ -87,7 +87,7 @@ class Work:
         with self._phase("read"):
             loaded = preparing.load(model)
             self._look(loaded.network)
-            check_network(self.options, loaded.network)
+            check_network(self.options, self.recipe, loaded.network)
             trains = self.recipe.trains
             parts = preparing.parts_of(data, loaded.network, train=trains)
             original = preparing.original_of(loaded, parts.validation, threads)

@@ -6,12 +6,14 @@ TOML knows text, numbers, true and false, and lists of these; so a field is one 
     a dataclass of such fields: a table, as in [step.optimizer]
     tuple[During, ...]: tables with a key `method`, as in [[step.during]]
 
-An int will do for a float, a list for a tuple; a bool is no number. Numbers are finite. None
-has no form in TOML: it is what a field has that is left out.
+An int will do for a float, and so will per cents, as in "50%", and a list for a tuple; a bool
+is no number. Numbers are finite. None has no form in TOML: it is what a field has that is
+left out.
 """
 
 import dataclasses
 import math
+import re
 import types
 from collections.abc import Mapping
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -20,6 +22,7 @@ from tersor.errors import InputError
 from tersor.plan.known import among
 
 _METHODS = "tersor.methods."
+_PER_CENT = re.compile(r"\d{1,9}(\.\d{1,9})?%")
 _METHOD = "method"  # the key of a part that names it
 _DURING = "During"
 _WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
@@ -176,6 +179,8 @@ def _part(what: str, value: object) -> object:
 
 
 def _scalar(what: str, value: object, kind: type) -> object:
+    if kind is float and isinstance(value, str) and _PER_CENT.fullmatch(value):
+        value = float(value[:-1]) / 100
     if kind is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is not kind:

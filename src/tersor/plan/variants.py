@@ -13,6 +13,7 @@ _SEEDS = 1 << 31
 _DURING = "during"
 _PENALTY = "train.entropy_penalty"
 _PRUNING = ("prune.", "train.l1", "train.group_lasso")
+_CUTS = {"prune.channels", "prune.dead", "prune.heads", "prune.layers"}
 _INTEGERS = "quantize."  # the family after which that penalty has something to count
 
 
@@ -94,6 +95,11 @@ def dense(steps: Steps) -> Steps:
         elif not step.method.startswith(_PRUNING) and rounded not in result:
             result.append(rounded)
     return tuple(result if rounded in result else [*result, rounded])
+
+
+def after_cuts(steps: Steps) -> int:
+    """How many of the steps come up to the last that changes shapes; 0 where none does."""
+    return max((i for i, step in enumerate(steps, 1) if step.method in _CUTS), default=0)
 
 
 def _without_steps(steps: Steps) -> list[Variant]:

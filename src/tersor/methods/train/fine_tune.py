@@ -29,7 +29,7 @@ class FineTune:
     """Train on.
 
     Attributes:
-        epochs: How often each sample is seen.
+        epochs: How often each sample is seen; with 0 nothing is trained.
         batch: Samples of a step; networks of a fixed batch take theirs.
         optimizer: How weights are changed: a table `[step.optimizer]`.
         loss: "auto", "labels", "original", "both" or "package.module:callable"; see
@@ -46,16 +46,17 @@ class FineTune:
     during: tuple[During, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch"):
-            if getattr(self, name) < 1:
-                raise InputError(name, got=getattr(self, name), allowed="at least 1")
-        if self.seed < 0:
-            raise InputError("seed", got=self.seed, allowed="0 or more")
+        for name, least in {"epochs": 0, "batch": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise InputError(name, got=getattr(self, name), allowed=f"{least} or more")
 
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`. Needs samples: to train on."""
         if samples is None:
             raise InputError("samples", got=None, allowed="given: they are trained on")
+        if not self.epochs:
+            note = Note("all layers", _NAME, done=False, text="0 epochs: nothing is trained")
+            return network.with_notes(note)
         fitted = fit(network, samples, self)
         curve = tuple((epoch.loss, epoch.error) for epoch in fitted.epochs)
         note = Note("all layers", _NAME, done=fitted.best > 0, text=_told(fitted), curve=curve)
@@ -79,4 +80,4 @@ def _told(fitted: Fitted) -> str:
 METHOD = FineTune
 TRAINS = True
 EXAMPLE = FineTune(epochs=2, batch=8)
-IDENTITY = None
+IDENTITY = FineTune(epochs=0)

@@ -1,0 +1,161 @@
+"""How fast networks with fewer channels are: `python -m benchmarks.slim_speed [--case NAME]`.
+
+Every network in build/structured (see `benchmarks.structured`) races with the original on the
+engines that are fast here, in float32 and in int8 (`quantize.static`, 512 samples), at batches
+of 1 and of 16, all in the same interleaved rounds. Beside them runs NNCF's int8 of the
+original, where `python -m benchmarks.ptq` has left it in build/ptq. One line per case, seed
+and batch goes to results/slim_speed.jsonl, with what each layer takes by the table of layers:
+it tells what keeps the time from falling as the multiply-accumulates do.
+"""
+
+import argparse
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+
+from benchmarks import outputs, records
+from benchmarks.remote import TorchServer
+from benchmarks.smallest import published
+from benchmarks.structured import CASES, WORK, error
+from tersor import machine
+from tersor.data.samples import Samples
+from tersor.engines import find
+from tersor.errors import EngineError
+from tersor.export.onnx import to_onnx
+from tersor.machine import default_threads
+from tersor.measure import race, ratio
+from tersor.methods.quantize.static import QuantizeStatic
+from tersor.network.cost import cost
+from tersor.network.network import Network
+from tersor.reading import read
+from tersor.timing.prediction import predicted
+from tersor.timing.table import Table
+
+NAME = "slim_speed"
+BATCHES = (1, 16)
+PEER = "NNCF int8"
+_PTQ = records.ROOT / "build" / "ptq"
+_BATCH = 200
+
+
+def main() -> None:
+    """Race what is there, and print it."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--case", choices=CASES, action="append")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    given = parser.parse_args()
+    for name in given.case or CASES:
+        for seed in range(given.seeds):
+            folder = WORK / f"{name}-{seed}"
+            if (folder / "model.onnx").exists():
+                measure(name, seed, folder, given.seconds)
+
+
+def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
+    """Race one network, and write its lines."""
+    case = CASES[name]
+    original, parts = published(case.network)
+    assert parts.test is not None
+    small = read(str(folder / "model.onnx")).network
+    integers = QuantizeStatic(ranges="mse", samples=512).apply(small, parts.calibration)
+    racers = {
+        "original": _written(original, folder / "original"),
+        "slim": _written(small, folder / "slim"),
+        "slim int8": _written(integers, folder / "int8"),
+    }
+    errors = {"error": error(small, parts.test), "error_int8": error(integers, parts.test)}
+    peer = _PTQ / case.network / "nncf" / "openvino"
+    if (peer / "model.xml").exists():
+        racers[PEER] = peer
+        errors["error_peer"] = _error_of_ir(peer, parts.test)
+    for batch in BATCHES:
+        times = raced(racers, parts.test, batch, seconds)
+        row = {
+            "case": name,
+            "seed": seed,
+            "batch": batch,
+            "times": times,
+            **errors,
+            "layers": layers(original, small, str(times["original"]["engine"]), batch),
+            "macs": cost(small).macs / cost(original).macs,
+            "machine": machine.describe(),
+            "command": f"python -m benchmarks.slim_speed --case {name}",
+        }
+        records.replace(NAME, [row], by=("case", "seed", "batch"))
+        told = ", ".join(f"{k} {v['ms']:.3g} ms ({v['engine']})" for k, v in times.items())
+        print(f"{name} {seed}, batch {batch}: {told}", flush=True)
+
+
+def _written(network: Network, folder: Path) -> Path:
+    """A folder with the network in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.onnx").write_bytes(to_onnx(network))
+    return folder
+
+
+def _error_of_ir(folder: Path, samples: Samples) -> float:
+    """Per cent of the samples that an OpenVINO model gets wrong."""
+    session, wrong = outputs.Ir(folder / "model.xml"), 0
+    for part in samples.batches(_BATCH):
+        (scores,) = session.run({k: np.asarray(v) for k, v in part.inputs.items()}).values()
+        assert part.labels is not None
+        wrong += int((scores.argmax(1) != part.labels).sum())
+    return 100 * wrong / len(samples)
+
+
+def raced(
+    racers: dict[str, Path], samples: Samples, batch: int, seconds: float
+) -> dict[str, records.Row]:
+    """The fastest run of each on any engine, a whole batch; how often it beats the original's.
+
+    Of all places the medians choose; ratios are taken round by round.
+    """
+    few = next(iter(samples.batches(batch)))
+    feeds = {name: np.ascontiguousarray(array) for name, array in few.inputs.items()}
+    places, contestants = [], []
+    for name, folder in racers.items():
+        for engine in outputs.able(folder):
+            try:
+                one = outputs.contestant(folder, engine, feeds, cast(TorchServer, None))
+            except EngineError:
+                continue
+            places.append((name, engine))
+            contestants.append(one)
+    timings = dict(zip(places, race(contestants, seconds=seconds), strict=True))
+    best = {
+        name: min((p for p in places if p[0] == name), key=lambda p: timings[p].median_ms)
+        for name in racers
+    }
+    first = timings[best["original"]]
+    found: dict[str, records.Row] = {}
+    for name, place in best.items():
+        timing, over = timings[place], ratio(first, timings[place])
+        found[name] = {
+            "engine": place[1],
+            "ms": timing.median_ms,
+            "speedup": {"median": over.median, "q1": over.q1, "q3": over.q3},
+            "quiet": timing.quiet,
+        }
+    return found
+
+
+def layers(original: Network, small: Network, engine: str, batch: int) -> list[records.Row]:
+    """Each layer's MACs and milliseconds, before and after, by the table of layers."""
+    table = Table(find(engine), threads=default_threads())
+    rows = [predicted(each, table, batch=batch).rows for each in (original, small)]
+    return [
+        {
+            "node": before.node,
+            "macs": before.work.macs,
+            "ms": before.ms,
+            "macs_left": after.work.macs,
+            "ms_left": after.ms,
+        }
+        for before, after in zip(*rows, strict=False)
+    ]
+
+
+if __name__ == "__main__":
+    main()

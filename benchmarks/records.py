@@ -16,6 +16,7 @@ README = ROOT / "README.md"
 CODECS = ROOT / "docs" / "codecs.md"
 PACKING = ROOT / "docs" / "packing.md"
 SMALLEST = ROOT / "docs" / "smallest.md"
+STRUCTURED = ROOT / "docs" / "structured.md"
 INT8 = ROOT / "docs" / "int8.md"
 
 Row = dict[str, Any]
@@ -67,7 +68,13 @@ def with_tables(text: str, tables: dict[str, Callable[[], str]]) -> str:
 
 def pages() -> dict[Path, dict[str, Callable[[], str]]]:
     """The pages with tables, and the tables of each."""
-    from benchmarks import codecs_table, packing_table, ptq_table, smallest_table
+    from benchmarks import (
+        codecs_table,
+        packing_table,
+        ptq_table,
+        smallest_table,
+        structured_table,
+    )
 
     return {
         README: ptq_table.TABLES | smallest_table.TABLES,
@@ -75,6 +82,7 @@ def pages() -> dict[Path, dict[str, Callable[[], str]]]:
         CODECS: codecs_table.TABLES,
         PACKING: packing_table.TABLES,
         SMALLEST: smallest_table.TABLES,
+        STRUCTURED: structured_table.TABLES,
     }
 
 

@@ -6,8 +6,9 @@ permutations move it, and whatever keeps rank and size of that axis keeps it. Va
 of no such operation (masks, positions, heads of attention) have none.
 
 An end is the value of an activation function, a sum or a concatenation with such an axis, if
-more than an activation function reads it, or of a pool that reads no such value. It is on the trunk if nothing that was computed
-before it is read after it: inner values of residual blocks are not.
+more than an activation function reads it, or of a pool that reads no such value. It is on the
+trunk if nothing that was computed before it is read after it: inner values of residual blocks
+are not.
 
 Blocks end at the ends on the trunk; where there are none, at all ends. Stages end at the last
 one of each run of equal spatial sizes. Where the size never changes, as that of tokens, or

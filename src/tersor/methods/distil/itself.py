@@ -1,8 +1,7 @@
 """Self-distillation: the network's own weights, averaged or earlier, are its teacher.
 
-The loss gets weight * T^2 KL(teacher's chances || network's), and as `distil.soft_targets` for
-outputs that are no classes; see `train.imitation`. The teacher is the network itself with other
-weights:
+The loss gets weight * T^2 KL(teacher's chances || network's), and for outputs that are no
+classes what `train.imitation` says. The teacher is the network itself with other weights:
 
     mean   m <- d m + (1 - d) w,   d = min(decay, (1 + t) / (10 + t)) after t steps
     best   those of the epoch with the least error on held-out samples so far, or of the newest

@@ -1,13 +1,14 @@
 """Layer-wise imitation: every block learns to give what the original's block gives.
 
 A block is what lies between one activation function, sum or concatenation on the trunk of the
-network and the one before it (`network.stages`): a layer, or all of a residual block. Its loss is the share of the variance of the teacher's value that its own
-value misses, through a learnt projection where the network is thinner (or wider): see
-`distil.features` and `train.projection`. This loss trains the block's own weights and nothing
-before them: a block takes what the blocks before it give and makes the best of it, with their
-errors. So no layer waits for news from far behind it, and few samples are enough: the way of a
-thin network that is to take over what a wide one has learnt. What the training's own loss
-asks reaches all layers as ever, those behind the last block as their only loss.
+network and the one before it (`network.stages`): a layer, or all of a residual block. Its loss
+is the share of the variance of the teacher's value that its own value misses, through a learnt
+projection where the network is thinner (or wider): see `train.projection`. This loss trains
+the block's own weights and nothing before them: a block takes what the blocks before it give
+and makes the best of it, with their errors. So no layer waits for news from far behind it, and
+few samples are enough: the way of a thin network that is to take over what a wide one has
+learnt. What the training's own loss asks reaches all layers as ever, those behind the last
+block as their only loss.
 
 The losses of all blocks are summed: each is alone with its weights. The reported loss has
 weight times their mean. A second pass backwards is needed, but none forwards.

@@ -110,15 +110,14 @@ def _method(name: str) -> dict[str, Any]:
 
 
 def _default(setting: "Field[Any]") -> object:
-    """The default as JSON holds it; None if there is none."""
+    """The default as JSON holds it, tables as tables; None if there is none."""
+    from tersor.plan.settings import plain
+
     if setting.default_factory is not MISSING:
         value = setting.default_factory()
     else:
         value = None if setting.default is MISSING else setting.default
-    if isinstance(value, tuple):
-        return list(value)
-    plain = value is None or isinstance(value, bool | int | float | str | list)
-    return value if plain else str(value)
+    return plain(value)
 
 
 def _first_sentence(text: str) -> str:

@@ -297,6 +297,26 @@ def test_blocks_are_what_follows_each_other_under_one_name():
     ]
 
 
+class Renamed(nn.Module):
+    """Residual products whose weights have lost their names, as in files of ONNX."""
+
+    def __init__(self):
+        super().__init__()
+        self.renamed_7, self.renamed_8 = (nn.Parameter(torch.randn(6, 6)) for _ in range(2))
+        self.layers = nn.ModuleList(nn.ModuleDict({"fc": nn.Linear(6, 6)}) for _ in range(2))
+
+    def forward(self, x):
+        x = x + (x.relu() @ self.renamed_7 + self.layers[0]["fc"].bias)
+        return (x + (x.relu() @ self.renamed_8 + self.layers[1]["fc"].bias)).tanh()
+
+
+def test_biases_tell_the_names_that_weights_have_lost():
+    found = branches(tersor.capture(Renamed(), torch.randn(4, 6)))
+    assert [branch.name for branch in found] == ["layers.0.fc", "layers.1.fc"]
+    assert [branch.block for branch in found] == ["layers.0", "layers.1"]
+    assert [branch.layers for branch in found] == [("renamed_7",), ("renamed_8",)]
+
+
 def test_a_rounded_network_has_its_branches_still():
     network = convolutional()
     rounded = find("quantize.static").EXAMPLE.apply(network, samples_for(network))

@@ -163,6 +163,7 @@ class _Search:
         for node in network.graph.nodes:
             if is_stored(node):
                 self._stored.setdefault(str(node.target), set()).add(node)
+        self._trained = {name for name, _ in network.module.named_parameters()}
         self._skips: dict[fx.Node, fx.Node] = {}
         self.first: dict[str, str] = {}
 
@@ -218,7 +219,7 @@ class _Search:
         rows = [row for n in inside for row in self._rows.get(n.name, ())]
         if not _macs(rows) or self._known.get(skip.name) != self._known.get(node.name):
             return None
-        branch = self._branch(node, side, rows, self._against(node, skip, inside, side))
+        branch = self._branch(node, side, inside, self._against(node, skip, inside, side))
         if branch.reason:
             return branch
         self._skips[node] = skip
@@ -260,19 +261,18 @@ class _Search:
         reason = f"its shortcut changes what it adds to ({op_name(small.top)})"
         if own is not None:
             reason = f"its shortcut has a layer, {own}"
-        return self._branch(node, large, large.layers, reason)
+        return self._branch(node, large, large.nodes, reason)
 
     def _branch(
-        self, node: fx.Node, side: _Side, rows: Sequence[LayerCost], reason: str
+        self, node: fx.Node, side: _Side, inside: Sequence[fx.Node], reason: str
     ) -> Branch:
-        """What a side of a sum is, as its layers on the way from the skip are called."""
-        paths = [row.layer.weight for row in rows if row.layer.compressible]
-        names = [path.removesuffix(".weight") for path in paths] or [side.top.name]
-        parents = [parent for path in paths if (parent := path.split(".")[:-2])]
+        """What a side of a sum is, as what it reads on the way from the skip is called."""
+        names = self._names(inside) or [side.top.name]
         self.first[node.name] = names[0]
-        own = ".".join(_common([name.split(".") for name in names]))
+        parts = [name.split(".") for name in names]
+        parents = [each[:-1] for each in parts if each[:-1]]
         return Branch(
-            name=own or f"{names[0]} to {names[-1]}",
+            name=".".join(_common(parts)) or f"{names[0]} to {names[-1]}",
             block=".".join(_counted(_common(parents))) or node.name,
             sum=node.name,
             skip="",
@@ -283,15 +283,23 @@ class _Search:
             reason=reason,
         )
 
+    def _names(self, inside: Sequence[fx.Node]) -> list[str]:
+        """The layers' names; or those of all that holds tensors, if files renamed weights."""
+        rows = [row.layer for n in inside for row in self._rows.get(n.name, ())]
+        names = [layer.weight.removesuffix(".weight") for layer in rows if layer.compressible]
+        if any("." in name for name in names):
+            return names
+        read = [str(t.target) for n in inside for t in n.all_input_nodes if is_stored(t)]
+        return [path.rpartition(".")[0] for path in read if path.count(".") > 1] or names
+
     def _parameters(self, nodes: Sequence[fx.Node]) -> int:
         """Elements of what only these nodes read, buffers left out."""
         own, network = set(nodes), self._network
-        trained = {name for name, _ in network.module.named_parameters()}
         paths = {str(node.target) for node in nodes if is_stored(node)}
         return sum(
             network.tensor(path).numel()
             for path in paths
-            if self._stored[path] <= own and (path in trained or network.is_coded(path))
+            if self._stored[path] <= own and (path in self._trained or network.is_coded(path))
         )
 
 

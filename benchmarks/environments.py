@@ -15,6 +15,7 @@ from benchmarks.records import ROOT
 
 PEERS = ("nncf", "onnxruntime", "inc", "torchao")
 CODERS = ("nncodec",)
+CUTTERS = ("torch_pruning",)
 _FOLDER = ROOT / ".venv-bench"
 _CONSTRAINTS = ROOT / "constraints.txt"
 
@@ -50,6 +51,6 @@ def make(peer: str) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("tools", nargs="*", metavar="TOOL")
-    for tool in parser.parse_args().tools or PEERS + CODERS:
+    for tool in parser.parse_args().tools or PEERS + CODERS + CUTTERS:
         print(tool, flush=True)
         make(tool)

@@ -1,4 +1,4 @@
-"""A wide teacher of small images, and what is left of it when channels are cut."""
+"""A wide teacher of small images, what is left of it after cuts, and parts at work."""
 
 import copy
 from dataclasses import replace
@@ -6,13 +6,26 @@ from functools import cache
 
 import numpy as np
 import torch
+from tests.train.trainings import FAST
 from torch import nn
 
 from tersor.data.samples import Samples
+from tersor.methods.distil.attention import Attention
+from tersor.methods.distil.features import Features
+from tersor.methods.distil.itself import Itself
+from tersor.methods.distil.layers import Layers
+from tersor.methods.distil.soft_targets import SoftTargets
+from tersor.methods.distil.teachers import Teachers
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.capture import capture
+from tersor.network.narrow import narrowed
 from tersor.network.network import Network
+from tersor.testing.networks import samples_for
+from tersor.train.during import Forward, Run
+from tersor.train.loop import trainable
 from tersor.train.optimizer import Optimizer
+from tersor.train.taps import parted, tapped
+from tersor.train.teacher import Answer
 
 CLASSES = 6
 
@@ -99,3 +112,53 @@ def taught(network: Network, *during, seed: int = 0, **settings) -> Network:
     given = {"epochs": 16, "batch": 16, "optimizer": Optimizer(learning_rate=6e-3)}
     step = FineTune(loss="original", during=during, seed=seed, **{**given, **settings})
     return step.apply(network, Samples(images(64, 50 + seed).inputs))
+
+
+EACH = {
+    "soft_targets": SoftTargets(),
+    "features": Features(),
+    "attention": Attention(),
+    "layers": Layers(),
+    "teachers": Teachers(),
+    "itself": Itself(),
+    "itself-best": Itself(teacher="best"),
+}
+OF_THE_TEACHER = [name for name in EACH if "itself" not in name]
+
+
+def run_of(network, **given):
+    """A training that has just begun."""
+    return Run(network, **{"steps": 10, "epochs": 1, "samples": 8, "seed": 0, **given})
+
+
+def at_work(during, network, inputs=None):
+    """A part, and a batch of inputs as it sees it."""
+    given = samples_for(network, 8, seed=3).inputs if inputs is None else inputs
+    x = [torch.from_numpy(a) for a in given.values()]
+    count = len(x[0])
+    part = during.start(run := run_of(network, rows=count))
+    needs = part.needs()
+    teacher = tapped(run.teacher, needs.teacher_values) if network.origin else network
+    with torch.no_grad():
+        answer = Answer(*parted(teacher.module(*x), needs.teacher_values))
+    outputs, values = parted(tapped(network, needs.values).module(*x), needs.values)
+    return part, Forward(np.arange(count), tuple(x), None, outputs, values, answer)
+
+
+def student_of(teacher, factor=0.5):
+    """A narrower network of fresh weights, and its teacher."""
+    return narrowed(teacher, factor, seed=1)
+
+
+def quickly(network, *during, epochs=3):
+    """A perceptron that learns from its teacher on 64 samples."""
+    step = FineTune(epochs=epochs, batch=16, loss="original", during=during, optimizer=FAST)
+    return step.apply(network, samples_for(network, 64))
+
+
+def move(network, seed):
+    """Change all weights, as a step of training does."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in trainable(network).values():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.2)

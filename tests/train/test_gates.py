@@ -221,11 +221,11 @@ def test_directions_add_up_to_the_jacobian():
 
 
 def test_all_outputs_count_each_by_its_own_spread():
-    """The second is much larger; the third is always the same, the fourth no number."""
+    """The second is no number, the third much larger, the fourth always the same."""
 
     def function(m, x):
         y = torch.relu(m.first(x))
-        return m.one(y), 1000 * m.other(torch.relu(m.second(y))), 0 * y, y.argmax(1)
+        return m.one(y), y.argmax(1), 1000 * m.other(torch.relu(m.second(y))), 0 * y
 
     parts = {"first": nn.Linear(4, 6), "second": nn.Linear(6, 5)}
     parts |= {"one": nn.Linear(6, 2), "other": nn.Linear(5, 3)}

@@ -172,7 +172,11 @@ PRESETS = {
         halves=("layers.0.conv", "layers.1.conv", "layers.2.conv"),
         after=_splits,
     ),
-    "swin": Preset(settings=_merging, forward=_windows),
+    "swin": Preset(
+        ignored=("stage1.0.attn.qkv", "stage1.1.attn.qkv", "stage2.attn.qkv"),
+        settings=_merging,
+        forward=_windows,
+    ),
     "mlp_mixer": Preset(ignored=("blocks.0.token_mix.fc2", "blocks.1.token_mix.fc2")),
     "gpt_tied": Preset(forward=_apart),
     "conformer": Preset(

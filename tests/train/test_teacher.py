@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from tersor.testing.networks import perceptron
+from tersor.train.surroundings import Surroundings, surrounded
 from tersor.train.teacher import Teacher
 
 
@@ -92,3 +93,16 @@ def test_without_values_an_answer_has_outputs_only(monkeypatch):
     assert answer.values == {}
     assert len(answer.outputs) == 1
     assert calls == [6]
+
+
+def test_it_multiplies_as_the_student_does():
+    network, x = perceptron(), torch.randn(64, 12)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        wanted = network.module(x)[0].float()
+    with surrounded(Surroundings(precision="bf16")):
+        teacher = Teacher(network, 64, keep=False, values=VALUES[:1])
+        answer = teacher.answer(np.arange(64), [x])
+    assert torch.equal(answer.outputs[0], wanted)
+    assert {each.dtype for each in (*answer.outputs, *answer.values.values())} == {
+        torch.float32
+    }

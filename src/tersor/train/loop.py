@@ -231,9 +231,9 @@ class _Training:
         """Change the weights by one batch; the loss, before which nothing was changed."""
         tensors, labels = self._given(rows)
         answer = Answer() if self._teacher is None else self._teacher.answer(rows, tensors)
-        with self._products():
+        with surroundings.current().products(self._run.network.device):
             found = self._trainee.module(*tensors)
-        outputs, values = parted(_floats(found), self._needs.values)
+        outputs, values = parted(found, self._needs.values)
         loss = self._objective.loss(outputs, labels, answer.outputs)
         forward = Forward(rows, tuple(tensors), labels, outputs, values, answer)
         for part in self._parts:
@@ -263,11 +263,6 @@ class _Training:
             tensors = [layout.channels_last(tensor) for tensor in tensors]
         return tensors, labels_of(batch.labels, network.device)
 
-    def _products(self) -> torch.autocast:
-        around = surroundings.current()
-        kind = self._run.network.device.type
-        return torch.autocast(kind, torch.bfloat16, enabled=around.in_bf16())
-
     def _judge(self, number: int) -> float | None:
         """The error of the held-out samples after an epoch, which is kept if it is best."""
         with self._as_judged():
@@ -296,9 +291,9 @@ class _Training:
         for rows in batches.in_order(self._held, self._size, whole=whole):
             tensors, labels = self._given(rows)
             wanted = () if teacher is None else teacher.outputs(rows, tensors)
-            with torch.no_grad(), self._products():
+            with torch.no_grad(), surroundings.current().products(network.device):
                 outputs = network.module(*tensors)
-            error = self._objective.error(_floats(outputs), labels, wanted)
+            error = self._objective.error(parted(outputs, ())[0], labels, wanted)
             total, count = total + float(error) * len(rows), count + len(rows)
         return total / count if count else None
 
@@ -367,12 +362,6 @@ def _teacher_for(network: Network) -> Network | None:
     if network.origin is None and any(isinstance(m, Code) for m in network.module.modules()):
         return None
     return network.origin or network
-
-
-def _floats(outputs: Any) -> tuple[torch.Tensor, ...]:
-    """Outputs of products in bf16 as float32 again."""
-    kinds = (torch.bfloat16, torch.float16)
-    return tuple(each.float() if each.dtype in kinds else each for each in outputs)
 
 
 def _mixed(seed: int, epoch: int) -> int:

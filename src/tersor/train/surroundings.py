@@ -48,6 +48,10 @@ class Surroundings:
             return self.precision == "bf16"
         return self.place().type == "cuda" or "amx_bf16" in isa_flags()
 
+    def products(self, device: torch.device) -> torch.autocast:
+        """Where products are computed as `precision` says, the teacher's as the student's."""
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.in_bf16())
+
 
 def _checked(name: str) -> torch.device:
     """The device of that name, if torch can use it.

@@ -36,6 +36,11 @@ def tapped(network: Network, names: Sequence[str]) -> Network:
 def parted(
     given: Sequence[torch.Tensor], names: Sequence[str]
 ) -> tuple[tuple[torch.Tensor, ...], dict[str, torch.Tensor]]:
-    """What the module of `tapped` gave: the outputs, and the values by name."""
-    count = len(given) - len(names)
-    return tuple(given[:count]), dict(zip(names, given[count:], strict=True))
+    """What the module of `tapped` gave: the outputs, and the values by name.
+
+    What products in bf16 left is float32 again.
+    """
+    halves = (torch.bfloat16, torch.float16)
+    found = [each.float() if each.dtype in halves else each for each in given]
+    count = len(found) - len(names)
+    return tuple(found[:count]), dict(zip(names, found[count:], strict=True))

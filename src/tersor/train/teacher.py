@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from tersor.network.network import Network
+from tersor.train import surroundings
 from tersor.train.taps import parted, tapped
 
 _MOST_BYTES = 256 << 20  # of outputs that are kept, and of inner values that are kept
@@ -65,7 +66,7 @@ class Teacher:
         return Answer(outputs, dict(zip(self._names, values, strict=True)))
 
     def _computed(self, rows: NDArray[np.intp], tensors: Sequence[torch.Tensor]) -> Answer:
-        with torch.no_grad():
+        with torch.no_grad(), surroundings.current().products(tensors[0].device):
             outputs, values = parted(self._network.module(*tensors), self._names)
         self._outputs.put(rows, outputs)
         if values:

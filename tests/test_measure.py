@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tersor import engines, measure
+from tersor import engines, machine, measure
 from tersor.errors import EngineError, FileError, InputError
 from tersor.measure import Contestant, Timing, race, ratio
 from tersor.testing import onnx_models
@@ -66,6 +66,7 @@ def clock(monkeypatch):
     """Our clock, and bursts of 2 ms after 2 ms that do not count."""
     clock = Clock()
     monkeypatch.setattr(measure, "time", clock)
+    monkeypatch.setattr(machine, "time", clock)
     monkeypatch.setattr(measure, "_WARM_MS", 2.0)
     monkeypatch.setattr(measure, "_BURST_MS", 2.0)
     return clock

@@ -22,7 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor.measure import burst, let_pools_rest
+from tersor.machine import let_pools_rest
+from tersor.measure import burst
 
 Array = NDArray[np.generic]
 Answer = dict[str, Any]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import psutil
 
+_REST_S = 0.005  # a pool rests if it takes no processor time in two such slices
+_REST_MOST_S = 0.2  # but nobody waits longer than this
 _CPUINFO = Path("/proc/cpuinfo")
 _STATUS = Path("/proc/self/status")
 _ISA = {  # our names for what a processor can do, and the kernel's names
@@ -159,6 +161,18 @@ def _versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+def let_pools_rest() -> None:
+    """Wait until no thread of this process works or spins any more.
+
+    Threads of an engine spin for a while after a run: they would take the next one's cores.
+    """
+    deadline, rested = time.monotonic() + _REST_MOST_S, 0
+    while rested < 2 and time.monotonic() < deadline:
+        before = time.process_time()
+        time.sleep(_REST_S)
+        rested = rested + 1 if time.process_time() - before < _REST_S / 10 else 0
 
 
 class Others:

@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tersor.errors import EngineError, FileError, InputError, TersorError
-from tersor.machine import Others, peak_memory_bytes
+from tersor.machine import Others, let_pools_rest, peak_memory_bytes
 from tersor.runtime import open as open_model
 
 Array = NDArray[np.generic]
@@ -40,8 +40,6 @@ Rounds = list[list[list[float]]]  # [round][contestant][run], in ms
 _LOUD = 0.05  # share of the cores that others may take in a window
 _BURST_MS = 5.0  # a counted burst lasts at least this long
 _WARM_MS = 10.0  # and the runs before it, which are not counted, this long
-_REST_S = 0.005  # a pool rests if it takes no processor time in two such slices
-_REST_MOST_S = 0.2  # but nobody waits longer than this
 _ENOUGH = 5  # quiet rounds that make a result quiet
 _PAUSE_S = (0.1, 1.0)  # the first and the longest wait for quiet
 _ESTIMATE_S = 0.2  # longest time for guessing how long a run takes
@@ -231,15 +229,6 @@ class _Course:
                 break
             kept += rounds
         return kept, False
-
-
-def let_pools_rest() -> None:
-    """Wait until no thread of this process works or spins any more."""
-    deadline, rested = time.monotonic() + _REST_MOST_S, 0
-    while rested < 2 and time.monotonic() < deadline:
-        before = time.process_time()
-        time.sleep(_REST_S)
-        rested = rested + 1 if time.process_time() - before < _REST_S / 10 else 0
 
 
 def _burst(contestant: Contestant, runs: int) -> list[float]:

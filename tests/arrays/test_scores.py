@@ -88,51 +88,19 @@ def test_the_scale_of_a_normalization_counts_by_magnitude():
     assert scores.batch_norm_scale(gamma).tolist() == [0.5, 2.0, 0.0]
 
 
-# A loss that is linear or quadratic: its change is known without any expansion.
+def test_taylor_is_the_squared_change_of_the_batches_losses_per_sample():
+    """loss(g) = sum over a batch's samples of g . a: closing gate c takes sum a_c from it."""
+    rng = np.random.default_rng(0)
+    parts = [rng.standard_normal((size, 4)) for size in (3, 3, 2)]
 
+    def change(values, c):
+        gates = np.ones(4)
+        gates[c] = 0
+        return (values * gates).sum() - values.sum()
 
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_taylor_first_is_the_squared_change_of_a_linear_loss(axis):
-    w, g = random(4, 3, 5), random(4, 3, 5, seed=1)
-
-    def change(i):
-        without = w.copy()
-        np.moveaxis(without, axis, 0)[i] = 0
-        return (g * without).sum() - (g * w).sum()
-
-    expected = [change(i) ** 2 for i in range(w.shape[axis])]
-    np.testing.assert_allclose(scores.taylor_first(w, g, axis), expected, rtol=1e-9)
-
-
-@pytest.mark.parametrize("axis", [0, 1, 2, -1])
-def test_taylor_second_is_the_change_of_a_quadratic_loss(axis):
-    """loss = a . w + b . w^2 / 2: g = a + b w, h = b."""
-    w, a, b = random(4, 3, 5), random(4, 3, 5, seed=1), random(4, 3, 5, seed=2)
-
-    def loss(w):
-        return (a * w + b * w * w / 2).sum()
-
-    def change(i):
-        without = w.copy()
-        np.moveaxis(without, axis, 0)[i] = 0
-        return loss(without) - loss(w)
-
-    expected = [abs(change(i)) for i in range(w.shape[axis])]
-    found = scores.taylor_second(w, a + b * w, b, axis)
-    np.testing.assert_allclose(found, expected, rtol=1e-9)
-
-
-def test_sums_of_batches_give_the_mean_of_their_scores():
-    w, slopes = random(4, 3), random(7, 4, 3, seed=1)
-    sums = np.stack([(w * g).sum(1) for g in slopes])
-    expected = np.mean([scores.taylor_first(w, g, 0) for g in slopes], axis=0)
-    np.testing.assert_allclose(scores.taylor_first_of(sums), expected, rtol=1e-12)
-
-
-def test_sums_of_second_order_give_the_same_score():
-    w, g, h = random(4, 3), random(4, 3, seed=1), random(4, 3, seed=2)
-    found = scores.taylor_second_of((g * w).sum(0), (h * w * w).sum(0))
-    np.testing.assert_allclose(found, scores.taylor_second(w, g, h, 1), rtol=1e-12)
+    expected = [sum(change(part, c) ** 2 for part in parts) / 8 for c in range(4)]
+    found = scores.taylor(np.stack([part.sum(0) for part in parts]), 8)
+    np.testing.assert_allclose(found, expected, rtol=1e-12)
 
 
 def test_activations_count_by_their_mean_and_by_how_many_are_not_zero():
@@ -168,8 +136,7 @@ SAME = {
     "l2": lambda w: scores.l2(w, 0),
     "geometric_median": lambda w: scores.geometric_median(w, 0),
     "batch_norm_scale": lambda w: scores.batch_norm_scale(w[:, 0]),
-    "taylor_first": lambda w: scores.taylor_first(w, w, 0),
-    "taylor_second": lambda w: scores.taylor_second(w, w, w, 0),
+    "taylor": lambda w: scores.taylor(w.T, 4),
     "activation_mean": lambda w: scores.activation_mean(w[:, 0], 4),
     "feature_rank": lambda w: scores.feature_rank(w[None, :, :, None]),
 }

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from tersor.arrays import surgeon
 from tersor.arrays.compensation import Seen, damped, error_of
+from tersor.arrays.masks import largest_of_each
 from tersor.arrays.surgeon import (
     Pattern,
     Removals,
-    largest_of_each,
     mask_of,
     pruned,
     refitted,

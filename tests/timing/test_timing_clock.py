@@ -5,7 +5,7 @@ from collections import Counter
 import onnx
 import pytest
 
-from tersor import engines
+from tersor import engines, machine
 from tersor.timing import clock
 from tersor.timing.clock import copies, milliseconds
 from tersor.timing.work import Work
@@ -62,6 +62,7 @@ class Session:
 def time(monkeypatch):
     made_up = Time()
     monkeypatch.setattr(clock, "time", made_up)
+    monkeypatch.setattr(machine, "time", made_up)
     return made_up
 
 

@@ -22,6 +22,18 @@ def largest(scores: Scores, count: int) -> Mask:
     return largest_of_all([scores], count)[0]
 
 
+def largest_of_each(scores: Scores, count: int) -> Mask:
+    """True for the `count` largest along the last axis; among equal ones the later stay.
+
+    >>> largest_of_each(np.array([[3.0, 1.0, 2.0, 1.0], [5.0, 5.0, 5.0, 0.0]]), 2).tolist()
+    [[True, False, True, False], [False, True, True, False]]
+    """
+    order = np.argsort(scores, axis=-1, kind="stable")
+    mask = np.ones(scores.shape, bool)
+    np.put_along_axis(mask, order[..., : scores.shape[-1] - count], values=False, axis=-1)
+    return mask
+
+
 def largest_of_all(scores: Sequence[Scores], count: int) -> list[Mask]:
     """True for the `count` largest scores over several arrays.
 

@@ -1,13 +1,11 @@
 """How much each channel matters: one score per channel, larger for those that matter more.
 
-Of a weight w the slice s_i of channel i is all that stands at index i of an axis, g are the
-loss's derivatives by w, h its second ones, of the diagonal only:
+Of a weight w the slice s_i of channel i is all that stands at index i of an axis:
 
     l1                 sum |w|                  l2    sqrt(sum w^2)         over s_i
     geometric_median   sum_j |s_i - s_j|: least for the slice that others make up for best
     batch_norm_scale   |gamma_i|, what a normalization multiplies the channel by
-    taylor_first       (sum g w)^2: the square of the loss's change to first order if s_i = 0
-    taylor_second      |sum (-g w + h w^2 / 2)|: the same to second order, not squared
+    taylor             (dL / dg_i)^2 per sample, where a gate g_i = 1 multiplies the channel
     activation_mean    mean |a| over samples and positions
     apoz               1 - the average percentage of zeros: the share of activations not 0
     feature_rank       mean rank of the channel's feature maps
@@ -15,11 +13,10 @@ loss's derivatives by w, h its second ones, of the diagonal only:
 Sources: Li et al., "Pruning filters for efficient convnets", arXiv:1608.08710 (l1); He et al.,
 "Filter pruning via geometric median", arXiv:1811.00250; Liu et al., "Learning efficient
 convolutional networks through network slimming", arXiv:1708.06519; Molchanov et al.,
-"Importance estimation for neural network pruning", arXiv:1906.10771, equation (8); LeCun,
-Denker, Solla, "Optimal brain damage", NeurIPS 1989, with the loss's slope kept, and the Fisher
-information for h: Theis et al., arXiv:1801.05787; Molchanov et al., "Pruning convolutional
-neural networks for resource efficient inference", arXiv:1611.06440 (mean activation); Hu et
-al., "Network trimming", arXiv:1607.03250 (APoZ); Lin et al., "HRank", arXiv:2002.10179.
+"Importance estimation for neural network pruning", arXiv:1906.10771, equation (8);
+Molchanov et al., "Pruning convolutional neural networks for resource efficient inference",
+arXiv:1611.06440 (mean activation); Hu et al., "Network trimming", arXiv:1607.03250 (APoZ); Lin
+et al., "HRank", arXiv:2002.10179.
 """
 
 from typing import Any
@@ -80,51 +77,20 @@ def batch_norm_scale(gamma: Numbers) -> Scores:
     return np.abs(gamma.astype(np.float64))
 
 
-def taylor_first(w: Numbers, g: Numbers, axis: int) -> Scores:
-    """Square of what setting a slice along `axis` to 0 changes of a loss, to first order.
+def taylor(slopes: Numbers, samples: int) -> Scores:
+    """The squared change when a gate that is 1 closes, over all batches, per sample.
 
     Args:
-        w: Of any shape.
-        g: Of the same shape: derivatives of the loss of one batch.
-        axis: That counts channels.
+        slopes: (batches, n): of a scalar, summed over the samples of a batch, by each gate. Of
+            the loss: the change to first order; of outputs times noise of variance 1: their
+            square error to second order (its Gauss-Newton matrix's diagonal).
+        samples: In all batches together.
+
+    >>> taylor(np.array([[1.0, -3.0], [3.0, 3.0]]), 4).tolist()
+    [2.5, 4.5]
     """
-    return taylor_first_of(_sums(w, g, axis)[None])
-
-
-def taylor_first_of(sums: Numbers) -> Scores:
-    """The mean over batches of `taylor_first`.
-
-    Args:
-        sums: (batches, n): sum of g w over each slice, or over all slices of one channel.
-
-    >>> taylor_first_of(np.array([[1.0, -3.0], [3.0, 3.0]])).tolist()
-    [5.0, 9.0]
-    """
-    found: Scores = np.square(sums.astype(np.float64)).mean(axis=0)
+    found: Scores = np.square(slopes.astype(np.float64)).sum(axis=0) / samples
     return found
-
-
-def taylor_second(w: Numbers, g: Numbers, h: Numbers, axis: int) -> Scores:
-    """Magnitude of what setting a slice along `axis` to 0 changes of a loss.
-
-    Args:
-        w: Of any shape.
-        g: Of the same shape: derivatives of the loss.
-        h: Of the same shape: diagonal of its Hessian, or of the Fisher information.
-        axis: That counts channels.
-    """
-    squares = np.square(w.astype(np.float64))
-    return taylor_second_of(_sums(w, g, axis), _sums(squares, h, axis))
-
-
-def taylor_second_of(first: Numbers, second: Numbers) -> Scores:
-    """`taylor_second` of sums over each slice, or over all slices of one channel.
-
-    Args:
-        first: (n,), sum of g w.
-        second: (n,), sum of h w^2.
-    """
-    return np.abs(second.astype(np.float64) / 2 - first)
 
 
 def activation_mean(sum_abs: Numbers, count: int) -> Scores:
@@ -175,9 +141,3 @@ def _slices(w: Numbers, axis: int) -> Scores:
     """One row for each index of `axis`."""
     turned = np.moveaxis(w, axis, 0)
     return turned.reshape(len(turned), -1).astype(np.float64)
-
-
-def _sums(a: Numbers, b: Numbers, axis: int) -> Scores:
-    """Sum of a b over each slice."""
-    found: Scores = (_slices(a, axis) * _slices(b, axis)).sum(axis=1)
-    return found

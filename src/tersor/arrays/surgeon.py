@@ -44,7 +44,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tersor.arrays.compensation import Seen, damped, factor, regressed
-from tersor.arrays.masks import largest
+from tersor.arrays.masks import largest, largest_of_each
 from tersor.arrays.rate_distortion import Floats
 
 Mask = NDArray[np.bool_]
@@ -222,18 +222,6 @@ def refitted(start: Floats, weights: Floats, moments: Floats, mask: Mask) -> Flo
         before, now = now, (np.square(left) / own).sum(2)
         step = left / own + _ratio(now, before) * step
     return found
-
-
-def largest_of_each(scores: NDArray[np.floating], count: int) -> Mask:
-    """True for the `count` largest along the last axis; among equal ones the later stay.
-
-    >>> largest_of_each(np.array([[3.0, 1.0, 2.0, 1.0], [5.0, 5.0, 5.0, 0.0]]), 2).tolist()
-    [[True, False, True, False], [False, True, True, False]]
-    """
-    order = np.argsort(scores, axis=-1, kind="stable")
-    mask = np.ones(scores.shape, bool)
-    np.put_along_axis(mask, order[..., : scores.shape[-1] - count], values=False, axis=-1)
-    return mask
 
 
 class _Rest:

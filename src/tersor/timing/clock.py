@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tersor.engines.engine import Engine
+from tersor.machine import let_pools_rest
 from tersor.timing.miniature import model
 from tersor.timing.work import Work
 
@@ -22,7 +23,6 @@ _LEAST_ROUNDS = 2
 _PATIENCE = 3  # times the budget, of runs that count
 _LONGEST = 10  # times the budget, with all waiting
 _LEAST_MS = 1e-5  # that a layer takes
-_REST_S, _REST_MOST_S = 0.005, 0.1
 _VISIBLE_MS = 0.2  # that all added layers together should take, by a guess
 _MACS_PER_MS, _BYTES_PER_MS = 2e7, 1e7  # for that guess
 _COPIES = (2, 16)
@@ -55,7 +55,7 @@ def milliseconds(
     while True:
         for each in models:
             if threads > 1:
-                _let_pools_rest()
+                let_pools_rest()
             spent_ms += each.burst()
         passed_ms = 1e3 * (time.perf_counter() - start)
         if _is_enough(models, spent_ms / budget_ms, passed_ms / budget_ms):
@@ -130,12 +130,3 @@ class _Model:
             times.append((self._clock() - start) / 1e6)
             left_ms -= times[-1]
         return times
-
-
-def _let_pools_rest() -> None:
-    """Wait until threads of the engine spin no more: they would take the next one's cores."""
-    deadline, rested = time.monotonic() + _REST_MOST_S, 0
-    while rested < 2 and time.monotonic() < deadline:
-        before = time.process_time()
-        time.sleep(_REST_S)
-        rested = rested + 1 if time.process_time() - before < _REST_S / 10 else 0

@@ -31,6 +31,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tersor.arrays.scores import taylor
 from tersor.data.samples import Samples
 from tersor.errors import DataError
 from tersor.network.channels import Channels, Group, Member
@@ -70,17 +71,17 @@ def gate_scores(
         return {}
     own = replace(network, module=copy.deepcopy(network.module))
     gates = _Gates(own, known.groups)
-    found = {group.name: np.zeros(group.size) for group in known.groups}
+    found: dict[str, list[NDArray[np.float64]]] = {group.name: [] for group in known.groups}
     scalars = _losses(own, samples) if labelled else _projections(own, samples, seed)
     count = 0
     for scalar, size in scalars:
         for name, slopes in gates.slopes(scalar).items():
-            found[name] += slopes**2
+            found[name].append(slopes)
         count += size
     if not count:
         problem = f"are {len(samples)}, fewer than the {network.fixed_batch} of a batch"
         raise DataError("Samples", problem, "Give more samples.")
-    return {name: total / count for name, total in found.items()}
+    return {name: taylor(np.stack(slopes), count) for name, slopes in found.items()}
 
 
 Scalars = Iterator[tuple[torch.Tensor, int]]

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tersor.arrays.surgeon import largest_of_each
+from tersor.arrays.masks import largest_of_each
 from tersor.data.samples import Samples
 from tersor.errors import InputError
 from tersor.network.network import Network

@@ -64,11 +64,15 @@ def _score(rows: list[Row], name: str) -> str:
     by_hand = [row for row in run if row["by_hand"]]
     if by_hand:
         text += f", {len(by_hand)} after something was written by hand"
-    capture = [row.get("capture_seconds", 0.0) + row["analysis_seconds"] for row in run]
+    return f"{text}; {_times(run)}." if run else f"{text}."
+
+
+def _times(run: list[Row]) -> str:
+    before = [row.get("capture_seconds", 0.0) + row["analysis_seconds"] for row in run]
     cut = [row["cut_seconds"] for row in run]
     return (
-        f"{text}; reading a network and finding its groups takes {median(capture):.2g} s "
-        f"of the processor, cutting {median(cut):.2g} s (medians)."
+        f"what comes before the cut takes {median(before):.2g} s of the processor, the cut "
+        f"{median(cut):.2g} s (medians of those that it cuts)"
     )
 
 

@@ -70,6 +70,7 @@ def pages() -> dict[Path, dict[str, Callable[[], str]]]:
     """The pages with tables, and the tables of each."""
     from benchmarks import (
         codecs_table,
+        coverage_table,
         packing_table,
         ptq_table,
         smallest_table,
@@ -82,7 +83,7 @@ def pages() -> dict[Path, dict[str, Callable[[], str]]]:
         CODECS: codecs_table.TABLES,
         PACKING: packing_table.TABLES,
         SMALLEST: smallest_table.TABLES,
-        STRUCTURED: structured_table.TABLES,
+        STRUCTURED: structured_table.TABLES | coverage_table.TABLES,
     }
 
 

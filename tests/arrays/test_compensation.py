@@ -1,13 +1,17 @@
 """Rounding that makes up for its errors: what it must be by its definition."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tersor.arrays import compensation
 from tersor.arrays.compensation import (
     Rounded,
     Seen,
+    best_damping,
     damped,
     descended,
     error_of,
@@ -209,6 +213,49 @@ def test_weights_do_with_rounded_inputs_what_they_did_with_exact_ones():
 def test_inputs_without_errors_leave_weights_as_they_are():
     x, given = inputs(11), weights(11)
     np.testing.assert_allclose(regressed(given, Seen(moments(x, x), moments(x, x))), given)
+
+
+def noisy(count, seed, k=40):
+    """Moments of the two halves of so many samples, and of a great many others."""
+    rng = np.random.default_rng(seed)
+    parts = []
+    for size in (count // 2, count // 2, 20_000):
+        y = rng.normal(size=(1, size, k))
+        x = y * 0.9 + 0.5 * rng.normal(size=y.shape)
+        parts.append(Seen(moments(x, x), moments(y, x)))
+    return (parts[0], parts[1]), parts[2]
+
+
+def loss(change, given, seen):
+    """E |(w + change) x - w y|^2 less that of no change."""
+    wanted = given @ (seen.cross - seen.own)
+    return np.sum(change * (change @ seen.own - 2 * wanted))
+
+
+@pytest.mark.parametrize("count", [50, 200, 2000])
+def test_the_best_damping_is_about_the_best_for_samples_that_nobody_saw(count):
+    given = weights(3, rows=60, k=40, groups=1)
+    halves, others = noisy(count, 5)
+    whole = Seen(*((a + b) / 2 for a, b in zip(*halves, strict=True)))
+    losses = {
+        damping: loss(regressed(given, whole, damping) - given, given, others)
+        for damping in (*compensation._DAMPINGS, math.inf)
+    }
+    found = best_damping(given, halves)
+    worst, best = max(losses.values()), min(losses.values())
+    assert losses[found] - best <= 0.1 * (worst - best)
+    assert (found < 1) == (count == 2000)
+
+
+def test_noise_alone_changes_nothing():
+    """Rounded inputs that tell nothing of the errors of the other half."""
+    given, rng = weights(3, rows=60, k=40, groups=1), np.random.default_rng(1)
+    halves = []
+    for sign in (1, -1):
+        x = rng.normal(size=(1, 30, 40))
+        halves.append(Seen(moments(x, x), moments(x * (1 + sign), x)))
+    assert math.isinf(best_damping(given, tuple(halves)))
+    assert np.array_equal(regressed(given, halves[0], math.inf), given)
 
 
 @pytest.mark.parametrize("price", [1e-4, 1e-2])

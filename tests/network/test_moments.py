@@ -62,6 +62,9 @@ def test_moments_tell_the_mean_square_of_what_a_layer_gives(name):
     np.testing.assert_allclose(squares, expected, rtol=1e-4)
     np.testing.assert_allclose(found.seen.cross, found.seen.own, rtol=1e-4, atol=1e-5)
     assert found.biased == (layer.bias is not None)
+    first, last = found.halves
+    both = [(2 * a + 3 * b) / 5 for a, b in zip(first, last, strict=True)]
+    np.testing.assert_allclose(both, found.seen, rtol=1e-5)
 
 
 @pytest.mark.parametrize("make", [convolutional, perceptron])

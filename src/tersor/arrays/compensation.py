@@ -23,6 +23,7 @@ NeurIPS 1992; Frantar, Ashkboos, Hoefler, Alistarh, "GPTQ", arXiv:2210.17323; pr
 as in `arrays.rate_distortion`.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -41,6 +42,7 @@ Mask = NDArray[np.bool_]
 
 _STEPS = (0.8, 1.0, 1.25, 1.6)  # times the best one without compensation
 _DAMPING = 0.003  # of the mean of the diagonal: samples do not tell everything
+_DAMPINGS = (_DAMPING, 0.03, 0.3, 3.0)  # to choose from where there are few samples
 _BLOCK = 64  # columns, after which those behind hear of the errors
 _PASSES = 4  # in which each integer is looked at again
 
@@ -104,25 +106,50 @@ def rounded(
     return descended(last, wanted, seen.own, importance, price * lengths(last.codes), allowed)
 
 
-def damped(moments: Floats) -> Floats:
+def damped(moments: Floats, damping: float = _DAMPING) -> Floats:
     """Moments (groups, k, k) that have an inverse, however few samples there were."""
     k = moments.shape[-1]
     mean = np.trace(moments, axis1=1, axis2=2) / k
-    found: Floats = moments + (_DAMPING * mean + 1e-12)[:, None, None] * np.eye(k)
+    found: Floats = moments + (damping * mean + 1e-12)[:, None, None] * np.eye(k)
     return found
 
 
-def regressed(weights: Floats, seen: Seen) -> Floats:
+def regressed(weights: Floats, seen: Seen, damping: float = _DAMPING) -> Floats:
     """The weights that do with rounded inputs what these do with exact ones.
 
     Args:
         weights: (groups, rows, k).
         seen: What they meet.
+        damping: How much stays as it is, over the mean of the diagonal; all if infinite.
     """
+    if math.isinf(damping):
+        return weights
     change = weights @ (seen.cross - seen.own)
-    found = np.linalg.solve(damped(seen.own), change.swapaxes(1, 2))
+    found = np.linalg.solve(damped(seen.own, damping), change.swapaxes(1, 2))
     best: Floats = weights + found.swapaxes(1, 2)
     return best
+
+
+def best_damping(weights: Floats, halves: tuple[Seen, Seen]) -> float:
+    """The damping with which each half of the samples tells the most of the other.
+
+    With few samples for many inputs an exact fit is a fit of these samples only. Infinite if
+    no fit does better than the weights as they are.
+
+    Args:
+        weights: (groups, rows, k).
+        halves: What they meet, in two halves of the samples.
+    """
+
+    def loss(damping: float) -> float:
+        total = 0.0
+        for seen, unseen in (halves, halves[::-1]):
+            change = regressed(weights, seen, damping) - weights
+            wanted = weights @ (unseen.cross - unseen.own)
+            total += float(np.sum(change * (change @ unseen.own - 2 * wanted)))
+        return total
+
+    return min((math.inf, *_DAMPINGS[::-1]), key=loss)
 
 
 def factor(moments: Floats) -> Floats:

@@ -45,11 +45,15 @@ class Moments:
         layer: Which.
         seen: Moments of the inputs, in as many groups as the layer has.
         biased: Whether the last of the inputs is the constant.
+        halves: Moments of the first and of the last samples; of one batch twice the same.
+        rows: How many inputs these are means of.
     """
 
     layer: Layer
     seen: Seen
     biased: bool
+    halves: tuple[Seen, Seen]
+    rows: int
 
 
 class Lockstep:
@@ -151,17 +155,26 @@ class _Window:
 
     def moments(self, pairs: list[tuple[torch.Tensor, torch.Tensor]], rows: int) -> Moments:
         """Over all batches: of each sample as many rows as asked for, or so."""
-        own: Any = 0.0
-        cross: Any = 0.0
+        middle = len(pairs) // 2
+        first, count = self._sums(pairs[:middle], rows, 0)
+        last, more = self._sums(pairs[middle:], rows, middle)
+        whole = [a + b for a, b in zip(first, last, strict=True)] if count else last
+        halves = [_mean(first, count), _mean(last, more)] if count else [_mean(last, more)] * 2
+        found = _mean(whole, count + more)
+        return Moments(self.layer, found, self.biased, (halves[0], halves[1]), count + more)
+
+    def _sums(
+        self, pairs: list[tuple[torch.Tensor, torch.Tensor]], rows: int, number: int
+    ) -> tuple[list[torch.Tensor], int]:
+        """Of products of inputs, (groups, k, k), and of how many inputs."""
+        sums: list[torch.Tensor] = []
         count = 0
-        for number, pair in enumerate(pairs):
-            exact, rounded = (self._rows(value.float(), rows, number) for value in pair)
-            turned = rounded.transpose(1, 2)
-            own = own + (turned @ rounded).double()
-            cross = cross + (exact.transpose(1, 2) @ rounded).double()
+        for i, pair in enumerate(pairs, number):
+            exact, rounded = (self._rows(value.float(), rows, i) for value in pair)
+            both = [(each.transpose(1, 2) @ rounded).double() for each in (rounded, exact)]
+            sums = [a + b for a, b in zip(sums, both, strict=True)] if sums else both
             count += rounded.shape[1]
-        found = Seen(*((total / count).cpu().numpy() for total in (own, cross)))
-        return Moments(self.layer, found, self.biased)
+        return sums, count
 
     def _rows(self, value: torch.Tensor, most: int, number: int) -> torch.Tensor:
         if self.sizes is None:
@@ -191,6 +204,10 @@ class _Window:
         n, _, count = found.shape
         split = found.reshape(n, groups, -1, count).permute(1, 0, 3, 2)
         return split.reshape(groups, n * count, -1)
+
+
+def _mean(sums: list[torch.Tensor], count: int) -> Seen:
+    return Seen(*((each / count).cpu().numpy() for each in sums))
 
 
 def _window(network: Network, nodes: dict[str, fx.Node], layer: Layer) -> _Window | None:

@@ -20,11 +20,13 @@ arXiv:1707.06168, equation (2); here with inputs of the exact network, all layer
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from tersor.arrays.compensation import Seen, regressed
+from tersor.arrays.compensation import Seen, best_damping, regressed
 from tersor.data.samples import Samples
 from tersor.network.arguments import arguments, op_name
 from tersor.network.channels import Channels
@@ -36,6 +38,7 @@ from tersor.network.network import Network
 
 Gone = Mapping[Dim, Kept]
 
+_ENOUGH = 32  # times as many inputs as weights of a row: then they are fitted as they are
 _CENTRED = {"layer_norm", "native_layer_norm", "group_norm"}  # around a mean over channels
 
 
@@ -66,7 +69,7 @@ def repaired(
         if tensor is not None:
             result.set_tensor(path, tensor)
             work.put(path, tensor)
-    shared: dict[object, Seen] = {}
+    shared: dict[object, list[Seen]] = {}
     for moments in work:
         _repair(result, network, _joined(moments, shared))
         for name in (moments.layer.weight, moments.layer.bias):
@@ -150,14 +153,17 @@ def _zeroed(network: Network, known: Channels, gone: Gone, path: str) -> torch.T
     return None if stays is None else value * stays
 
 
-def _joined(moments: Moments, shared: dict[object, Seen]) -> Moments:
+def _joined(moments: Moments, shared: dict[object, list[Seen]]) -> Moments:
     """With those of earlier layers of the same weight."""
-    layer, (own, cross) = moments.layer, moments.seen
-    key = layer.weight, layer.channel_axis, own.shape
+    layer = moments.layer
+    key = layer.weight, layer.channel_axis, moments.seen.own.shape
+    found = [moments.seen, *moments.halves]
     if key in shared:
-        own, cross = own + shared[key].own, cross + shared[key].cross
-    shared[key] = Seen(own, cross)
-    return replace(moments, seen=shared[key])
+        pairs = zip(found, shared[key], strict=True)
+        found = [Seen(a.own + b.own, a.cross + b.cross) for a, b in pairs]
+    shared[key] = found
+    whole, first, last = found
+    return replace(moments, seen=whole, halves=(first, last))
 
 
 def _repair(result: Network, exact: Network, moments: Moments) -> None:
@@ -168,8 +174,15 @@ def _repair(result: Network, exact: Network, moments: Moments) -> None:
     if moments.biased and layer.bias is not None:
         bias = exact.tensor(layer.bias).detach().double().cpu().numpy()
         rows = np.concatenate([rows, bias.reshape(*rows.shape[:2], 1)], 2)
-    found = regressed(rows, moments.seen)
+    found = _regressed(rows, moments)
     if moments.biased and layer.bias is not None:
         found, last = found[:, :, :-1], found[:, :, -1]
         result.set_tensor(layer.bias, torch.from_numpy(last.reshape(-1)).to(weight))
     result.set_tensor(layer.weight, torch.from_numpy(as_weight(found, layer)).to(weight))
+
+
+def _regressed(rows: NDArray[Any], moments: Moments) -> NDArray[Any]:
+    """As `regressed`, carefully where there are few samples for many inputs."""
+    if moments.rows >= _ENOUGH * rows.shape[2]:
+        return regressed(rows, moments.seen)
+    return regressed(rows, moments.seen, best_damping(rows, moments.halves))

@@ -29,7 +29,7 @@ from tersor.methods.quantize.static import QuantizeStatic
 from tersor.network.cost import cost
 from tersor.network.network import Network
 from tersor.reading import read
-from tersor.timing.prediction import predicted
+from tersor.timing.lagging import compared, laggards, reason
 from tersor.timing.table import Table
 
 NAME = "slim_speed"
@@ -37,6 +37,7 @@ BATCHES = (1, 16)
 PEER = "NNCF int8"
 _PTQ = records.ROOT / "build" / "ptq"
 _BATCH = 200
+_WORDS = 5  # layers that are told of
 
 
 def main() -> None:
@@ -61,9 +62,9 @@ def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
     small = read(str(folder / "model.onnx")).network
     integers = QuantizeStatic(ranges="mse", samples=512).apply(small, parts.calibration)
     racers = {
-        "original": _written(original, folder / "original"),
-        "slim": _written(small, folder / "slim"),
-        "slim int8": _written(integers, folder / "int8"),
+        "original": written(original, folder / "original"),
+        "slim": written(small, folder / "slim"),
+        "slim int8": written(integers, folder / "int8"),
     }
     errors = {"error": error(small, parts.test), "error_int8": error(integers, parts.test)}
     peer = _PTQ / case.network / "nncf" / "openvino"
@@ -72,13 +73,16 @@ def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
         errors["error_peer"] = _error_of_ir(peer, parts.test)
     for batch in BATCHES:
         times = raced(racers, parts.test, batch, seconds)
+        engine = str(times["original"]["engine"])
+        by_layer, words = layers(original, small, engine, batch)
         row = {
             "case": name,
             "seed": seed,
             "batch": batch,
             "times": times,
             **errors,
-            "layers": layers(original, small, str(times["original"]["engine"]), batch),
+            "layers": by_layer,
+            "lagging": words,
             "macs": cost(small).macs / cost(original).macs,
             "machine": machine.describe(),
             "command": f"python -m benchmarks.slim_speed --case {name}",
@@ -88,7 +92,7 @@ def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
         print(f"{name} {seed}, batch {batch}: {told}", flush=True)
 
 
-def _written(network: Network, folder: Path) -> Path:
+def written(network: Network, folder: Path) -> Path:
     """A folder with the network in it."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(to_onnx(network))
@@ -141,20 +145,31 @@ def raced(
     return found
 
 
-def layers(original: Network, small: Network, engine: str, batch: int) -> list[records.Row]:
-    """Each layer's MACs and milliseconds, before and after, by the table of layers."""
+def layers(
+    original: Network, small: Network, engine: str, batch: int
+) -> tuple[list[records.Row], list[str]]:
+    """Each node's MACs and milliseconds before and after, by the table of layers.
+
+    And what keeps the layers back whose times fell the least for their MACs, in words.
+    """
     table = Table(find(engine), threads=default_threads())
-    rows = [predicted(each, table, batch=batch).rows for each in (original, small)]
-    return [
+    found = compared(original, small, table, batch=batch)
+    rows = [
         {
-            "node": before.node,
-            "macs": before.work.macs,
-            "ms": before.ms,
-            "macs_left": after.work.macs,
-            "ms_left": after.ms,
+            "node": pair.node,
+            "macs": pair.macs,
+            "ms": pair.ms,
+            "macs_left": pair.macs_left,
+            "ms_left": pair.ms_left,
         }
-        for before, after in zip(*rows, strict=False)
+        for pair in found.pairs
     ]
+    words = [
+        f"{pair.name} takes {pair.lag_ms:.3f} ms longer than its MACs tell: "
+        + (reason(pair, table, {}) or "nothing that was measured explains it")
+        for pair in laggards(found, most=_WORDS)
+    ]
+    return rows, words
 
 
 if __name__ == "__main__":

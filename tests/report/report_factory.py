@@ -160,6 +160,7 @@ def document():
         "stages": _stages(),
         "weights": _weights(),
         "trials": _trials(),
+        "channels": _channels(),
         "command": "tersor compress resnet20.onnx --data train.npz --test test.npz "
         '--recipe recipe.toml --budget "size=4x,latency=2x,drop=0.5pp"',
         "seconds": 48.2,
@@ -217,7 +218,7 @@ def unchanged():
     result["operations"]["compressed"] = result["operations"]["original"]
     result["budget"] = {"asked": {}, "met": True, "missed": [], "allowed_drop_pp": None}
     result["skipped"] = []
-    result.update(stages=[], weights=[], trials=[])
+    result.update(stages=[], weights=[], trials=[], channels=None)
     for layer in result["layers"]:
         layer.update(what="float32", bytes_after=layer["bytes_before"], sqnr_db=None)
         layer["alone_sqnr_db"] = None
@@ -259,6 +260,7 @@ def hostile(text):
     }
     for one, keys in [(one, keys) for table, keys in shown.items() for one in result[table]]:
         one.update(dict.fromkeys(keys, text))
+    _name_channels(result["channels"], text)
     result["data"]["how"] = text
     result["phases"] = [{"name": text, "seconds": 1.0}]
     for table in ("engines", "verify", "machine", "recipe"):
@@ -266,6 +268,18 @@ def hostile(text):
     result["sqnr_db"] = {text: 30.0}
     result["drop"], result["drop_pp"] = {"value": 0.1, "low": 0.0, "high": 0.2}, None
     return result
+
+
+def _name_channels(channels, text):
+    for group in channels["groups"]:
+        group.update(name=text, makers=[text], readers=[text])
+    for one in channels["frozen"]:
+        one.update(layer=text, reason=text)
+    for one in channels["removed"]:
+        one.update(name=text, method=text, text=text)
+    channels["pace"].update(engine=text, precision=text, lagging=[text])
+    for layer in channels["pace"]["layers"]:
+        layer.update(name=text, why=text)
 
 
 def _latency(engine, precision, median, low, high):
@@ -412,6 +426,55 @@ def _weights():
         {"layer": "layer3.0.conv2", **view, "zeros_after": 6 / 7, "pattern": picture},
         {"layer": "layer3.1.conv1", **view, "zeros_after": 0.0, "pattern": None},
     ]
+
+
+def _channels():
+    """Two groups cut, one of which nothing is known, one branch gone; three of four layers."""
+    ends = ["conv1", "layer1.0.conv2", "layer1.1.conv2", "layer1.2.conv2", "layer2.0.conv1"]
+    trunk = [f"{name}.weight" for name in ends]
+    rows = [
+        ("conv1", 16, trunk, [*trunk[1:], "fc.weight"], 9, 16),
+        ("layer1.0.conv1", 16, ["layer1.0.conv1.weight"], ["layer1.0.conv2.weight"], 4, 4),
+        ("layer1.1.conv1", 16, ["layer1.1.conv1.weight"], ["layer1.1.conv2.weight"], 4, 0),
+        ("layer2.0.conv2[0:8]", 8, ["layer2.0.conv2.weight"], ["fc.weight"], 4, None),
+    ]
+    keys = ("name", "size", "makers", "readers", "others", "left")
+    text = "removed for output 0.00071: 5.8% of MACs, 4,672 parameters"
+    return {
+        "macs": 40_813_184,
+        "macs_left": 20_406_592,
+        "groups": [dict(zip(keys, row, strict=True)) for row in rows],
+        "frozen": [{"layer": "fc", "channels": 10, "reason": "it is an output"}],
+        "removed": [{"name": "layer1.1", "method": "prune.layers", "text": text}],
+        "pace": _pace(),
+    }
+
+
+def _pace():
+    rows = [
+        ("conv1", 442_368, 442_368, 0.0102, 0.0102, "nothing of it was cut"),
+        ("layer1.0.conv1", 2_359_296, 589_824, 0.0235, 0.024, "4 take as long as 16 would"),
+        ("layer1.0.conv2", 2_359_296, 589_824, 0.0235, 0.0098, None),
+        ("layer1.1.conv1", 2_359_296, 0, 0.0235, 0.0, None),
+    ]
+    keys = ("name", "macs", "macs_left", "ms", "ms_left", "why")
+    layers = [{**dict(zip(keys, row, strict=True)), "bytes": 140_288} for row in rows]
+    for one in layers:
+        one["bytes_left"] = 90_112 if one["macs_left"] else 0
+        one["lag_ms"] = one["ms_left"] - one["ms"] * one["macs_left"] / one["macs"]
+    return {
+        "engine": "openvino",
+        "precision": "f32",
+        "threads": 2,
+        "batch": 1,
+        "ms": 0.1,
+        "ms_left": 0.0633,
+        "between_ms": 0.0193,
+        "between_ms_left": 0.0193,
+        "layers": layers,
+        "lagging": ["layer1.0.conv1", "layer1.0.conv2"],
+        "why_not": None,
+    }
 
 
 def _trials():

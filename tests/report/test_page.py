@@ -71,6 +71,10 @@ FIGURES = [
     "original 84.21 MB, compressed 61.21 MB",
     "29 of 44 nodes in int8", "Convolution 21 - 20 1 -", "Not raced, since they ask the same",
     "layer2.0.conv1 adds noise", "on 32 validation samples", "43.0 dB, 11.1 %",
+    "2 of 4 groups of channels were cut; 20 of 48 channels are left, and 50.0 % of the",
+    "went as a whole in 1 place. layer1.1 (prune.layers): removed for output 0.00071: 5.8%",
+    "layer1.0.conv1 lags 2.36 M 589.8 k 25.0 % 0.0235 0.0240 102.1 % 4 take as long as 16",
+    "between layers 0.0193 0.0193 all 0.100 0.0633",
     "sample 100", "changed label 3 original 3 (by 0.12) compressed 5 (by 0.08) SQNR 8.5 dB",
 ]  # fmt: skip
 
@@ -352,6 +356,48 @@ def test_pictures_have_words_and_those_that_are_none_are_not_shown():
     page = Page(to_html(document))
     assert "img" not in page.tags
     assert "100 3 3 (by 0.12) 5 (by 0.08) changed logits 8.5 dB" in page.text
+
+
+def test_channels_stand_before_and_after_with_the_layers_that_are_cut_together():
+    text = Page(to_html(report_factory.document())).text
+    assert (
+        "conv1 conv1, layer1.0.conv2, layer1.1.conv2 + 2 "
+        "layer1.0.conv2, layer1.1.conv2, layer1.2.conv2 + 2 16 16 100 % "
+        "layer1.0.conv1 layer1.0.conv1 layer1.0.conv2 16 4 25.0 % "
+        "layer1.1.conv1 layer1.1.conv1 layer1.1.conv2 16 0 0.0 % "
+        "layer2.0.conv2[0:8] layer2.0.conv2 fc 8 - - "
+    ) in text
+    assert "layer channels why fc 10 it is an output Work and time, layer by layer" in text
+    assert "layer1.1.conv1 2.36 M 0 0.0 % 0.0235 0.0000 0.0 % gone" in text
+
+
+def test_times_that_are_not_known_are_no_columns():
+    document = report_factory.document()
+    pace = document["channels"]["pace"]
+    pace.update(ms=None, ms_left=None, between_ms=None, between_ms_left=None, lagging=[])
+    pace["why_not"] = "measuring layers was to take no longer than 2 s"
+    for layer in pace["layers"]:
+        layer.update(ms=None, ms_left=None, lag_ms=None)
+    text = Page(to_html(document)).text
+    assert "What each layer takes is not known: measuring layers was to take no longer" in text
+    assert "layer MACs before after left drawn why conv1 442.4 k 442.4 k 100 % nothing" in text
+    assert "What falls least" not in text
+    assert "Bars draw MACs" in text
+
+
+def test_a_network_that_was_not_cut_has_no_section_of_channels():
+    document = report_factory.document()
+    assert '<section id="channels">' in to_html(document)
+    assert "or has another shape" in to_html(document)
+    for gone in ({**document, "channels": None}, report_factory.unchanged()):
+        html = to_html(gone)
+        assert "channels" not in re.findall(r' id="(.*?)"| href="#(.*?)"', html)
+        assert "Work and time, layer by layer" not in html
+        assert "or has another shape" not in html
+    document["channels"].update(groups=[], frozen=[], removed=[], pace=None)
+    text = Page(to_html(document)).text
+    assert "0 of 0 groups of channels were cut" in text
+    assert "Work and time" not in text
 
 
 def test_a_model_that_stayed_has_no_error_to_follow():

@@ -21,7 +21,7 @@ from tersor.machine import describe, isa_flags
 from tersor.measure import peak_memory_of
 from tersor.network.kind import Kind
 from tersor.network.network import Network
-from tersor.pipeline import evidence, figures, weights
+from tersor.pipeline import evidence, figures, slimmed, weights
 from tersor.pipeline.preparing import Original
 from tersor.pipeline.result import Result
 from tersor.plan.budget import Budget
@@ -253,7 +253,15 @@ def _evidence(findings: Findings, tsr: bytes) -> dict[str, object]:
         "worst_samples": evidence.worst_samples(winner, samples),
         "operations": evidence.operations(outcome, findings.terms.feeds),
         "path": evidence.path(original, findings.compressed, winner, samples),
+        "channels": slimmed.slimmed(original, findings.compressed, _place(findings)),
     }
+
+
+def _place(findings: Findings) -> slimmed.Place:
+    """Where the winner runs; for measuring its layers as long as for a race."""
+    winner, terms = findings.outcome.winner, findings.terms
+    batch = len(next(iter(terms.feeds.values())))
+    return slimmed.Place(*winner.place, winner.threads, batch, terms.seconds)
 
 
 def _budget(findings: Findings, published: _Published) -> BudgetResult:

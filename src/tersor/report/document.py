@@ -15,6 +15,7 @@ from typing import NotRequired, TypedDict, cast
 from tersor.report.observed import Operations, Path, Stored, WorstSample
 from tersor.report.schema import check, ordered
 from tersor.report.searched import Rating, Search, Training
+from tersor.report.shown_channels import Slimmed
 from tersor.report.shown_weights import Stage, WeightView
 from tersor.report.tried import Trial
 
@@ -268,6 +269,7 @@ class Report(TypedDict):
         trainings: Of the compressed network, in order.
         stages: The file after each step that won; none where that is before and after only.
         weights: Values of the largest layers that were changed, at most 8.
+        channels: What was cut out of the network; null if nothing was.
         trials: Variants of the winner, the winner itself first; none if none were asked for.
         engines: Version of each engine; null if it is not installed.
         verify: What was compared, and how far apart it may be: free keys.
@@ -307,6 +309,7 @@ class Report(TypedDict):
     trainings: NotRequired[list[Training]]
     stages: NotRequired[list[Stage]]
     weights: NotRequired[list[WeightView]]
+    channels: NotRequired[Slimmed | None]
     trials: NotRequired[list[Trial]]
     quiet: bool
     engines: dict[str, str | None]

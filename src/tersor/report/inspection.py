@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from tersor.report import units
 from tersor.report.plain import plain
 from tersor.report.schema import check, ordered
+from tersor.report.shown_channels import ChannelGroup, FrozenChannels
 from tersor.report.tables import Column, Footnotes, Laid, Rows, Screen
 
 _NAMED = 3  # tensors of a group
@@ -51,29 +52,6 @@ class Totals(TypedDict):
     weight_bytes: int
 
 
-class InspectedGroup(TypedDict):
-    """Channels that can be cut, each by itself, out of all these tensors at once.
-
-    Attributes:
-        makers, readers: Names of the tensors that make them and that add them up.
-        others: How many more tensors have a number for each.
-    """
-
-    name: str
-    size: int
-    makers: list[str]
-    readers: list[str]
-    others: int
-
-
-class InspectedFrozen(TypedDict):
-    """Output channels of a layer that cannot be cut, and why."""
-
-    layer: str
-    channels: int
-    reason: str
-
-
 class Inspection(TypedDict):
     """All that `tersor inspect --json` prints.
 
@@ -88,8 +66,8 @@ class Inspection(TypedDict):
     layers: list[InspectedLayer]
     totals: Totals
     peak_activation_bytes: int | None
-    groups: NotRequired[list[InspectedGroup]]
-    frozen: NotRequired[list[InspectedFrozen]]
+    groups: NotRequired[list[ChannelGroup]]
+    frozen: NotRequired[list[FrozenChannels]]
     warning: NotRequired[str | None]
 
 

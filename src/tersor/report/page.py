@@ -14,10 +14,18 @@ from functools import partial
 from importlib import resources
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from tersor.report import charts, evidence, trial_words, units, weight_charts, words
+from tersor.report import (
+    channel_words,
+    charts,
+    evidence,
+    trial_words,
+    units,
+    weight_charts,
+    words,
+)
 from tersor.report.document import Report, Skipped, normal
 from tersor.report.picture import MOST
 from tersor.report.plain import plain, printable
@@ -62,7 +70,7 @@ def to_html(document: Mapping[str, object]) -> str:
     report = normal(document)
     page = ""
     for limits in LIMITS:
-        template = _environment(report, limits).from_string(_file("template.html"))
+        template = _environment(report, limits).get_template("template.html")
         page = template.render(_values(report, limits))
         if len(page.encode()) < MAX_BYTES:
             break
@@ -75,6 +83,7 @@ def _file(name: str) -> str:
 
 def _environment(report: Report, limits: Limits) -> Environment:
     environment = Environment(
+        loader=FunctionLoader(_file),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -86,6 +95,7 @@ def _environment(report: Report, limits: Limits) -> Environment:
         count=units.count_text,
         ms=units.ms_text,
         ms_number=units.ms_number,
+        ms_fine=units.ms_fine,
         ratio=units.ratio_text,
         db=units.db_text,
         shape=units.shape_text,
@@ -123,6 +133,7 @@ def _values(report: Report, limits: Limits) -> dict[str, Any]:
         **_charts(report, limits),
         **_layers(report, limits),
         **_evidence(report, limits),
+        **_channels(report, limits),
         **_variants(report, limits),
         **_weights(report),
         **_background(report, limits),
@@ -255,6 +266,26 @@ def _weights(report: Report) -> dict[str, Any]:
         "stages": weight_charts.stages(report),
         "histograms": [(one, _picture(one.pattern)) for one in found],
         "patterned": any(_picture(one.pattern) for one in found),
+    }
+
+
+def _channels(report: Report, limits: Limits) -> dict[str, Any]:
+    """What was cut out, and what that did to the time."""
+    found = report.get("channels")
+    groups, paced = channel_words.group_rows(report), channel_words.pace_rows(report)
+    return {
+        "slim": found,
+        "slim_said": channel_words.channels_said(report),
+        "slim_groups": groups[: limits.rows],
+        "slim_groups_left": max(0, len(groups) - limits.rows),
+        "slim_frozen": [] if found is None else found["frozen"][: limits.rows],
+        "slim_removed": [] if found is None else found["removed"][: limits.facts],
+        "pace_said": channel_words.pace_said(report),
+        "late_said": channel_words.late_said(report),
+        "kept_said": channel_words.kept_said(report),
+        "paced": paced[: limits.rows],
+        "most_ms": max((row.layer["ms"] or 0.0 for row in paced), default=0.0),
+        "most_macs": max((row.layer["macs"] for row in paced), default=0),
     }
 
 

@@ -12,7 +12,14 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from tersor.report import evidence, trial_words, units, weight_charts, words
+from tersor.report import (
+    channel_words,
+    evidence,
+    trial_words,
+    units,
+    weight_charts,
+    words,
+)
 from tersor.report.bench import render_bench as render_bench
 from tersor.report.document import Candidate, LayerResult, Report, normal
 from tersor.report.inspection import render_inspect as render_inspect
@@ -258,6 +265,7 @@ def _evidence(report: Report, screen: Screen) -> Iterable[RenderableType]:
     lines = [("Training: ", said) for said in evidence.training_words(report)[:_TRAININGS]]
     lines += [
         ("Search: ", evidence.search_words(report)),
+        ("Channels: ", channel_words.channels_said(report)),
         ("Stages: ", weight_charts.stage_words(report)),
         ("Kernels: ", evidence.operations_words(report)),
         ("Error: ", evidence.path_words(report)),

@@ -68,6 +68,15 @@ def ms_number(ms: float | None) -> str:
     return f"{ms:.{digits}f}"
 
 
+def ms_fine(ms: float | None) -> str:
+    """The same with a fourth digit for a single layer's time.
+
+    >>> ms_fine(0.01234), ms_fine(0.43), ms_fine(12.3)
+    ('0.0123', '0.430', '12.3')
+    """
+    return f"{ms:.4f}" if ms is not None and 0 <= ms < 0.09995 else ms_number(ms)
+
+
 def range_text(low_ms: float | None, high_ms: float | None) -> str:
     """Two times, without the unit.
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from tests.methods.distilling import at_work, move, run_of, student_of
@@ -20,6 +21,7 @@ from tersor.store.model import save_model
 from tersor.testing.networks import convolutional, perceptron, samples_for
 from tersor.train.during import Epoch, Forward
 from tersor.train.loop import trainable
+from tersor.train.surroundings import Surroundings, surrounded
 from tersor.train.teacher import Answer
 
 
@@ -90,6 +92,50 @@ def test_further_teachers_compute_each_sample_once(tmp_path, monkeypatch):
     labels = np.arange(16) % 3
     step.apply(perceptron(), Samples(samples_for(perceptron()).inputs, labels))
     assert (calls.count("asked"), calls.count("computed")) == (6, 2)
+
+
+class InterruptError(Exception):
+    pass
+
+
+def _write(path, network, *, beside):
+    """An ONNX file, perhaps with its weights in another one."""
+    path.write_bytes(to_onnx(network))
+    if beside:
+        model = onnx.load(path)
+        sizes = {"size_threshold": 0, "location": "weights"}
+        onnx.save_model(model, path, save_as_external_data=True, **sizes)
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["one file", "weights beside it"])
+def test_an_interrupted_training_goes_on_with_the_same_teachers_only(tmp_path, beside):
+    """Other weights in the files: it starts anew, as if nothing had been."""
+    path, folder = tmp_path / "teacher.onnx", tmp_path / "checkpoints"
+    step = FineTune(epochs=3, batch=8, during=(Teachers(models=(str(path),)),))
+    samples = Samples(samples_for(perceptron(), 40).inputs, np.arange(40) % 3)
+    told = []
+
+    def stop(progress):
+        if progress > 0.7:
+            raise InterruptError
+
+    def trained(tell, checkpoints=folder):
+        told.clear()
+        with surrounded(Surroundings(checkpoints=checkpoints, tell=tell)):
+            return step.apply(perceptron(), samples)
+
+    for seed in (1, 2):
+        (tmp_path / "weights").unlink(missing_ok=True)
+        _write(path, perceptron(seed), beside=beside)
+        with pytest.raises(InterruptError):
+            trained(stop)
+        assert len(list(folder.glob("*.pt"))) == seed
+    found = trained(told.append)
+    assert min(told) > 0.6  # it went on
+    whole = trained(told.append, None)
+    assert min(told) < 0.2
+    for name, tensor in whole.module.state_dict().items():
+        assert torch.equal(found.module.state_dict()[name], tensor)
 
 
 def test_inputs_of_teachers_are_told_apart_by_name(tmp_path):

@@ -158,6 +158,54 @@ def test_a_fixed_batch_is_told():
     assert [note.text for note in network.notes] == ["the model fixes axis 0 (batch) at 4"]
 
 
+class Rows(nn.Module):
+    """Any batch will do, but what is traced holds the number of one."""
+
+    def forward(self, x):
+        return x.view(int(x.shape[0]), -1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 6])
+def test_a_batch_that_tracing_fixes_is_that_of_the_example(batch):
+    x = torch.randn(batch, 3, 4)
+    network = capture(Rows(), x)
+    assert shapes(network) == {"x": (batch, 3, 4)}
+    assert network.outputs[0].shape == (batch, 12)
+    assert network.fixed_batch == batch
+    text = f"the model fixes axis 0 (batch) at {batch}"
+    assert network.notes == (Note("x", "capture", done=False, text=text),)
+    assert torch.equal(network.module(x)[0], x.flatten(1))
+
+
+class Apart(nn.Module):
+    """The batch of one input becomes fixed, that of the other does not."""
+
+    def forward(self, x, ids):
+        return x.view(int(x.shape[0]), -1), ids + 1
+
+
+APART = torch.randn(2, 3, 4), torch.ones(2, 2, dtype=torch.int64)
+
+
+def test_a_batch_that_varies_beside_a_fixed_one_is_not_taken_for_another_axis():
+    network = capture(Apart(), APART)
+    assert shapes(network) == {"x": (2, 3, 4), "ids": ("batch", "tokens")}
+    assert network.sizes == {"tokens": 2}
+    text = "the model fixes axis 0 (batch) at 2"
+    assert network.notes == (Note("x", "capture", done=False, text=text),)
+
+
+def test_a_batch_that_the_user_fixes_is_that_of_the_example_whatever_else_varies():
+    network = capture(Apart(), APART, dynamic_batch=False, dynamic={"ids": {0: "words"}})
+    assert shapes(network) == {"x": (2, 3, 4), "ids": ("words", 2)}
+    assert network.notes == ()
+
+
+def test_a_batch_that_must_vary_and_is_fixed_is_told_as_it_is_in_the_example():
+    with pytest.raises(ModelError, match="x cannot vary in axis 0: the model fixes it at 2"):
+        capture(Rows(), torch.randn(2, 3), dynamic={"x": {0: "rows"}})
+
+
 class Table(nn.Module):
     """A second input without a batch."""
 
@@ -316,6 +364,49 @@ def test_what_cannot_be_traced_is_told_with_the_line_and_a_remedy(module, said, 
         capture(module, torch.ones(2, 2))
     assert line in str(caught.value)
     assert caught.value.remedy.startswith(("Use torch.where", "Write that line with torch"))
+
+
+class Attends(nn.Module):
+    """One of torch's transformers with a causal mask, and perhaps the word that it is one."""
+
+    def __init__(self, kind, mask, **told):
+        super().__init__()
+        size = {"d_model": 8, "nhead": 2, "dim_feedforward": 16, "batch_first": True}
+        if kind is nn.Transformer:
+            self.part = kind(num_encoder_layers=1, num_decoder_layers=1, **size)
+        elif kind is nn.TransformerDecoder:
+            self.part = kind(nn.TransformerDecoderLayer(**size), 1)
+        else:
+            self.part = kind(nn.TransformerEncoderLayer(**size), 1)
+        self.mask, self.told = mask, told
+        self.inputs = 1 if kind is nn.TransformerEncoder else 2
+        self.register_buffer("causal", nn.Transformer.generate_square_subsequent_mask(5))
+
+    def forward(self, x):
+        return self.part(*[x] * self.inputs, **{self.mask: self.causal}, **self.told)
+
+
+@pytest.mark.parametrize(
+    ("kind", "mask", "argument"),
+    [
+        (nn.TransformerDecoder, "tgt_mask", "tgt_is_causal"),
+        (nn.TransformerEncoder, "mask", "is_causal"),
+        (nn.Transformer, "src_mask", "src_is_causal"),
+    ],
+)
+def test_a_mask_whose_values_torch_looks_at_is_told_with_the_argument_to_pass(
+    kind, mask, argument
+):
+    x = torch.randn(2, 5, 8)
+    with pytest.raises(ModelError, match="other values of a tensor") as caught:
+        capture(Attends(kind, mask), x)
+    assert caught.value.remedy.startswith(f"Pass {argument} in that call: True for the usual")
+    assert "test_capture_users_models.py:" in str(caught.value)
+    module = Attends(kind, mask, **{argument: True})
+    network = capture(module, x)
+    with torch.no_grad():
+        exact = module.eval()(x)
+    torch.testing.assert_close(network.module(x)[0], exact, rtol=1e-4, atol=1e-5)
 
 
 def test_the_example_gets_a_batch_that_no_other_axis_has():

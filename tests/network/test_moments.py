@@ -34,6 +34,17 @@ def with_bias(network, layer, moments):
     return np.concatenate([rows, bias.reshape(*rows.shape[:2], 1)], 2)
 
 
+class Product(nn.Module):
+    """Inputs times a constant, the way it is written in mathematics."""
+
+    def __init__(self, *shape):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(shape))
+
+    def forward(self, x):
+        return x @ self.weight
+
+
 def windows():
     """Convolutions of all kinds of windows, in one and two dimensions."""
     return {
@@ -43,6 +54,7 @@ def windows():
         "depthwise": (nn.Conv2d(4, 4, 3, groups=4, padding=(1, 0)), (4, 6, 6)),
         "in a line": (nn.Conv1d(3, 4, 3, stride=2, padding=2), (3, 11)),
         "linear": (nn.Linear(5, 3), (5,)),
+        "product": (Product(5, 3), (4, 5)),
         "linear on a sequence": (nn.Linear(5, 3, bias=False), (7, 5)),
     }
 
@@ -147,6 +159,19 @@ def test_layers_whose_inputs_cannot_be_told_are_left_out():
     steps = Lockstep(network, weighted_layers(network), samples)
     assert [layer.name for layer in steps.layers] == ["linear"]
     assert len(list(steps)) == 1
+
+
+def test_a_matrix_for_each_of_several_parts_is_left_out():
+    """What each of the three gets is not what all get."""
+    network = tersor.capture(
+        nn.Sequential(nn.Linear(5, 4), Product(3, 4, 6), Product(6, 2)),
+        (torch.zeros(2, 3, 7, 5),),
+    )
+    samples = samples_for(network, 8)
+    layers = weighted_layers(network)
+    assert [layer.shape for layer in layers] == [(4, 5), (3, 4, 6), (6, 2)]
+    steps = Lockstep(network, layers, samples)
+    assert [moments.layer for moments in steps] == [layers[0], layers[2]]
 
 
 def test_rows_become_the_weight_again():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import fx, nn
+from torch import nn
 from torch.export import ExportedProgram
 from torch.utils import _pytree as pytree
 
@@ -58,7 +58,7 @@ def capture(
             tensors becomes fixed.
         dynamic_batch: Whether the first axis of every tensor may vary that is as long as
             that of the first tensor. Where the module does not allow it, the sizes of the
-            example become fixed.
+            example become fixed: networks then run batches of that size only.
         dynamic: Further axes that must be able to vary, by input and axis, with a name for
             the size, as in {"input_ids": {1: "tokens"}}. By default, the second axis of
             integers and booleans of rank 2 (token ids, masks) varies if the module allows it;
@@ -82,7 +82,7 @@ def capture(
         module, feed, done = plain(module, feed)
         with _evaluating(module):
             rehearse(module, feed)
-            program = trace(module, _traced_example(module, feed, axes), axes)
+            program = _program(module, feed, axes)
         names = _chosen("output_names", output_names, _output_names(program))
         inputs, outputs = _unique(inputs, names)
         called, fixed = _sizes(program, axes, inputs)
@@ -123,6 +123,39 @@ def _evaluating(module: nn.Module) -> Iterator[None]:
             part.training = flag
 
 
+def _program(module: nn.Module, feed: Feed, axes: Sequence[Axis]) -> ExportedProgram:
+    """The program of a module; a first axis that it fixes has the size of the example."""
+    tried = _traced_example(module, feed, axes)
+    program = trace(module, tried, axes)
+    given = _given(program)
+    baked = [
+        number
+        for number, (value, own) in enumerate(zip(given, tensors_of(feed), strict=True))
+        if own.ndim and fixed_size(value.shape[0]) not in {None, own.shape[0]}
+    ]
+    if not baked:
+        return program
+    varying = [a for a in axes if fixed_size(given[a.tensor].shape[a.axis]) is None]
+    return trace(module, _with_rows_of(feed, tried, baked), varying)
+
+
+def _with_rows_of(feed: Feed, other: Feed, numbers: Iterable[int]) -> Feed:
+    """Another example, in which the tensors of these numbers are as they were."""
+    leaves, spec = pytree.tree_flatten(other)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, torch.Tensor)]
+    own = tensors_of(feed)
+    for number in numbers:
+        leaves[places[number]] = own[number]
+    made: Feed = pytree.tree_unflatten(leaves, spec)
+    return made
+
+
+def _given(program: ExportedProgram) -> list[torch.Tensor]:
+    """The inputs that are tensors, as the program knows them: in order, without values."""
+    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
+    return [nodes[name].meta["val"] for name in user_inputs(program)]
+
+
 def _traced_example(module: nn.Module, feed: Feed, axes: Sequence[Axis]) -> Feed:
     """The example, with another batch if it may vary and the module runs on it."""
     if not any(axis.axis == 0 for axis in axes):
@@ -145,10 +178,9 @@ def _sizes(
     """
     called: dict[str, str] = {}
     fixed: list[Note] = []
-    nodes = {node.name: node for node in program.graph.nodes if node.op == "placeholder"}
-    given: list[fx.Node] = [nodes[name] for name in user_inputs(program)]
+    given = _given(program)
     for axis in axes:
-        size = given[axis.tensor].meta["val"].shape[axis.axis]
+        size: Any = given[axis.tensor].shape[axis.axis]
         name = names[axis.tensor]
         if fixed_size(size) is None:
             called.setdefault(str(size.node.expr), axis.name)

@@ -214,9 +214,11 @@ def _window(network: Network, nodes: dict[str, fx.Node], layer: Layer) -> _Windo
     """None for layers whose inputs are not told by one value and a window."""
     given = arguments(nodes[layer.node]) if layer.op in _INPUTS else {}
     source = given.get(_INPUTS.get(layer.op, ""))
-    if not isinstance(source, fx.Node) or len(layer.shape) < 2:
+    if not isinstance(source, fx.Node):
         return None
     if layer.op not in {"conv1d", "conv2d"}:
+        if len(layer.shape) != 2:  # one matrix for each of several parts of the inputs
+            return None
         return _Window(layer, source.name, _is_biased(network, layer), None)
     given = {"groups": 1, **given}
     raw = [given[name] for name in ("stride", "padding", "dilation")]

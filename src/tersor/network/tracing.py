@@ -3,6 +3,7 @@
 import inspect
 import io
 import logging
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -34,6 +35,8 @@ _REMEDIES = (  # what torch says, what that means, what to do
         "Write that line with torch.",
     ),
 )
+_HINT = "is_causal"  # how torch's arguments end that tell whether a mask is
+_CAUSAL = "True for the usual causal mask, else False. Else torch looks at the mask's values."
 
 
 @dataclass(frozen=True)
@@ -146,8 +149,29 @@ def _refusal(module: nn.Module, error: Exception) -> ModelError:
     for said, means, what in _REMEDIES:
         if said in str(error):
             meaning, remedy = f"it {means}: ", what
+    undecided = _undecided(error)
+    if undecided:
+        remedy = f"Pass {', '.join(undecided)} in that call: {_CAUSAL}"
     told = f"cannot be traced: {meaning}{type(error).__name__}: {text}"
     return ModelError(type(module).__name__, told + place_of(error), remedy)
+
+
+def _undecided(error: Exception) -> list[str]:
+    """The arguments that would keep torch from asking a mask's values whether it is causal.
+
+    Where `tgt_mask` is given and `tgt_is_causal` is None, torch's decoders compare the mask
+    with a causal one; their arguments are told from the frames that the error went through.
+    """
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if not any(_HINT in frame.f_code.co_name for frame in frames):
+        return []
+    for frame in frames:
+        known = frame.f_locals if "/torch/" in frame.f_code.co_filename else {}
+        names = [name for name in known if name.endswith(_HINT) and known[name] is None]
+        found = [n for n in names if known.get(f"{n.removesuffix(_HINT)}mask") is not None]
+        if found:
+            return found
+    return []
 
 
 @contextmanager

@@ -1,11 +1,13 @@
 """The state of a training in a file, so that an interrupted one goes on where it was.
 
 The file is torch's format, read with `weights_only`: plain values and tensors, no code. Its
-name and its first entry are a digest of the settings, the network and the samples, so that no
-training goes on from the state of another one.
+name and its first entry are a digest of the settings, the network, the samples and the further
+networks that parts of the training brought, so that no training goes on from the state of
+another one.
 """
 
 import hashlib
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,13 +23,24 @@ _EDGE = 16  # samples at either end that are looked at
 _KEY = "training"
 
 
-def key_of(settings: object, network: Network, samples: Samples) -> str:
-    """A digest of what a training does, to what, and with what."""
+def key_of(
+    settings: object, network: Network, samples: Samples, others: Iterable[Network] = ()
+) -> str:
+    """A digest of what a training does, to what, and with what.
+
+    Args:
+        settings: Whose text tells all of them.
+        network: What is trained.
+        samples: To train on; those at either end are looked at.
+        others: Networks that came by a name only, such as the path of a file.
+    """
     digest = hashlib.sha256()
-    digest.update(f"{settings!r}\n{network.graph}\n".encode())
-    for name, tensor in network.module.state_dict().items():
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    digest.update(f"{settings!r}\n".encode())
+    for each in (network, *others):
+        digest.update(f"{each.graph}\n".encode())
+        for name, tensor in each.module.state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     columns = dict(samples.inputs)
     if samples.labels is not None:
         columns["labels"] = samples.labels

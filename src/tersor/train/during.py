@@ -159,6 +159,13 @@ class Part:
         """What `loss` reads; asked once, when all parts have started."""
         return Needs()
 
+    def networks(self) -> Sequence[Network]:
+        """Networks that the settings only name, as those in files; asked once, as `needs`.
+
+        What they hold counts when an interrupted training is told from others.
+        """
+        return ()
+
     def parameters(self) -> Sequence[nn.Parameter]:
         """What is trained with the network, and is no part of it; asked once, as `needs`."""
         return ()

@@ -110,7 +110,7 @@ def fit(network: Network, samples: Samples, settings: Settings) -> Fitted:
         training = _Training(own, samples, settings)
         saved = None
         if around.checkpoints is not None:
-            key = key_of(settings, network, samples)
+            key = key_of(settings, network, samples, training.others())
             saved = Checkpoint(around.checkpoints, key)
         return training.go(saved, around.tell or (lambda _: None))
 
@@ -171,6 +171,10 @@ class _Training:
         module = copy.deepcopy(run.teacher.module).to(run.network.device)
         origin = replace(run.teacher, module=module)
         return Teacher(origin, run.rows, keep=run.steady, values=needs.teacher_values)
+
+    def others(self) -> list[Network]:
+        """Networks that parts brought."""
+        return [network for part in self._parts for network in part.networks()]
 
     def go(self, saved: Checkpoint | None, tell: Callable[[float], None]) -> Fitted:
         """Train, and put the best weights in place."""

@@ -81,6 +81,9 @@ class _Taught(Part):
     def needs(self) -> Needs:
         return Needs(teacher=self._settings.original)
 
+    def networks(self) -> list[Network]:
+        return self._networks
+
     def loss(self, forward: Forward) -> torch.Tensor:
         if self._imitation is None:
             self._imitation = self._begun()

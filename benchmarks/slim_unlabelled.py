@@ -46,30 +46,39 @@ class Case:
 
     Attributes:
         subject: Its name.
-        cuts: From the mildest to the hardest, by what the tables call them.
+        cuts: From the mildest to the hardest, by what the tables call them: steps of each.
         most: The loss that validation data may show.
         by_agreement: What the loss is.
     """
 
     subject: str
-    cuts: dict[str, Method]
+    cuts: dict[str, tuple[Method, ...]]
     most: float
     by_agreement: bool = False
+
+
+def _in_rounds(macs: float, rounds: int) -> tuple[Method, ...]:
+    """Channels go part by part, each time by what matters then, and are made up for.
+
+    >>> [step.target.macs for step in _in_rounds(0.25, 2)]
+    [0.5, 0.5]
+    """
+    return (PruneChannels(target=Target(macs=macs ** (1 / rounds))),) * rounds
 
 
 CASES = {
     "mobilenet_v2": Case(
         "mobilenet_v2",
-        {"80 % of the MACs": PruneChannels(target=Target(macs=0.8))},
+        {"80 % of the MACs in four rounds": _in_rounds(0.8, 4)},
         most=10.0,
         by_agreement=True,
     ),
     "minilm": Case(
         "minilm",
         {
-            "67 % of the MACs": PruneLayers(macs=0.67),
-            "two layers less": PruneLayers(count=2, whole=True),
-            "three layers less": PruneLayers(count=3, whole=True),
+            "67 % of the MACs": (PruneLayers(macs=0.67),),
+            "two layers less": (PruneLayers(count=2, whole=True),),
+            "three layers less": (PruneLayers(count=3, whole=True),),
         },
         most=1.0,
     ),
@@ -93,8 +102,8 @@ def measure(name: str, seconds: float) -> None:
     module, example = subject.build()
     network = capture(module, tuple(example.values()))
     tried, networks = [], {}
-    for label, cut in case.cuts.items():
-        row, networks[label] = _tried(case, subject, network, cut)
+    for label, steps in case.cuts.items():
+        row, networks[label] = _tried(case, subject, network, steps)
         tried.append({"cut": label, **row})
         print(f"{name}, {label}: {row['validation']}", flush=True)
     label = chosen(tried, case.most)
@@ -122,13 +131,15 @@ def measure(name: str, seconds: float) -> None:
 
 
 def _tried(
-    case: Case, subject: Subject, network: Network, cut: Method
+    case: Case, subject: Subject, network: Network, steps: Sequence[Method]
 ) -> tuple[records.Row, Network]:
     """A cut: what it costs, and what validation data say of it."""
     calibration = Samples(subject.samples("calibration").inputs)
     validation = subject.samples("validation")
     start = time.monotonic()
-    small = cut.apply(network, calibration)
+    small = network
+    for step in steps:
+        small = step.apply(small, calibration)
     seconds = time.monotonic() - start
     pair = (outputs(network, validation), outputs(small, validation))
     found = judge(subject, pair, validation)

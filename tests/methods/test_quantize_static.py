@@ -6,6 +6,7 @@ import torch
 
 from tersor.arrays.affine import sqnr_db
 from tersor.codes.affine import Affine
+from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.methods.quantize.static import QuantizeStatic, bits_for
@@ -36,6 +37,22 @@ def test_batch_norm_is_gone_and_every_weight_is_int8_and_every_bias_int32():
         assert isinstance(weight, Affine)
         assert isinstance(bias, Affine)
         assert (weight.bits, bias.bits) == (8, 32)
+
+
+def test_zeros_of_a_mask_stay_zeros_and_the_rest_is_rounded_as_any_weight():
+    network = convolutional()
+    masked, plain = network.copy(), network.copy()
+    for path in ("stem.weight", "branch.weight", "head.weight"):
+        weight = network.tensor(path).detach()
+        masked.set_code(path, Masked.encode(weight, weight > 0))
+        plain.set_tensor(path, weight * (weight > 0))
+    samples = samples_for(network)
+    found, wanted = (QuantizeStatic().apply(n, samples) for n in (masked, plain))
+    for path in ("stem.weight", "branch.weight", "head.weight"):
+        assert torch.equal(found.code(path).codes(), wanted.code(path).codes())
+        assert isinstance(found.code(path).weight, Masked)
+    x = samples.inputs["x"]
+    assert np.array_equal(found.run({"x": x})["scores"], wanted.run({"x": x})["scores"])
 
 
 def test_bias_scale_is_input_scale_times_weight_scale():

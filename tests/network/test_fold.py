@@ -7,6 +7,7 @@ from capture_models import Residual
 from torch import nn
 
 from tersor.codes.affine import Affine
+from tersor.codes.masked import Masked
 from tersor.network.capture import capture
 from tersor.network.check import check
 from tersor.network.exported import network_of
@@ -156,6 +157,24 @@ def test_normalization_of_another_axis_stays():
 def test_training_mode_stays():
     network = set_training(convolutional(), training=True)
     assert count(fold_batch_norm(network), "batch_norm") == 2
+
+
+@pytest.mark.parametrize("name", ["conv2d with bias", "depthwise", "transposed", "linear"])
+def test_zeros_that_stay_are_folded_and_stay(name):
+    layer, norm, shape = copy.deepcopy(CASES[name])
+    network = capture(randomized(nn.Sequential(layer, norm)), torch.randn(shape))
+    weight = network.tensor("0.weight").detach()
+    mask = torch.rand(weight.shape) < 0.5
+    network.set_code("0.weight", Masked.encode(weight, mask))
+    folded = fold_batch_norm(network)
+    check(folded)
+    assert count(folded, "batch_norm") == 0
+    code = folded.code("0.weight")
+    assert isinstance(code, Masked)
+    assert torch.equal(code.mask, mask)
+    assert torch.equal(network.code("0.weight").weight, weight)
+    difference, largest = error(network, folded, torch.randn(3, *shape[1:]))
+    assert difference <= 40 * 40 * EPS * largest
 
 
 def test_a_code_stays():

@@ -6,6 +6,7 @@ import torch
 from torch import fx, nn
 
 from tersor.codes.affine import Affine
+from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.network.network import Network, Port
 from tersor.network.quantizer import ActivationQuantizer
@@ -79,6 +80,24 @@ def test_what_is_not_rounded_makes_no_noise():
     nodes = [n.name for n in network.graph.nodes if "linear" in n.name]
     found = layer_noise(network, network.copy(), nodes, samples_for(network))
     assert found == dict.fromkeys(nodes, 0.0)
+
+
+def test_without_layers_nothing_is_measured():
+    network = perceptron()
+    assert layer_noise(network, network, [], samples_for(network, 4)) == {}
+
+
+def test_weights_that_codes_hold_are_measured_as_what_they_give():
+    plain, coded = matrices(6, 5, 4), matrices(6, 5, 4)
+    for path in ("l0.weight", "l1.weight"):
+        weight = plain.tensor(path).detach()
+        coded.set_code(path, Masked.encode(weight, weight > 0))
+        plain.set_tensor(path, weight * (weight > 0))
+    samples = samples_for(plain, 9)
+    paths, nodes = ["l0.weight", "l1.weight"], ["n0", "n1"]
+    expected = layer_noise(plain, rounded(plain, paths), nodes, samples)
+    assert layer_noise(coded, rounded(plain, paths), nodes, samples) == expected
+    assert min(expected.values()) > 0
 
 
 def test_the_worst_output_counts():

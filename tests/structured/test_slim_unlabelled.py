@@ -64,7 +64,12 @@ def test_the_hardest_cut_that_validation_data_allow_is_the_one_that_counts(
     monkeypatch, by_agreement
 ):
     cuts = {str(noise): Scaled(noise) for noise in (0.0, 0.003, 1.0)}
-    case = Case("tiny", cuts, most=20.0, by_agreement=by_agreement)
+    case = Case(
+        "tiny",
+        {name: (cut,) for name, cut in cuts.items()},
+        most=20.0,
+        by_agreement=by_agreement,
+    )
     monkeypatch.setattr(slim_unlabelled, "CASES", {"tiny": case})
     slim_unlabelled.measure("tiny", 1.0)
     first, second = records.read("slim_unlabelled")
@@ -83,7 +88,7 @@ def test_the_hardest_cut_that_validation_data_allow_is_the_one_that_counts(
 @pytest.mark.usefixtures("subject")
 def test_cuts_see_calibration_samples_without_labels(monkeypatch):
     cut = Scaled(0.0)
-    case = Case("tiny", {"only": cut}, most=1.0)
+    case = Case("tiny", {"only": (Scaled(0.0), cut)}, most=1.0)
     monkeypatch.setattr(slim_unlabelled, "CASES", {"tiny": case})
     slim_unlabelled.measure("tiny", 1.0)
     assert cut.seen.labels is None
@@ -104,4 +109,4 @@ def test_cases_go_from_the_mildest_cut_to_the_hardest():
     for case in slim_unlabelled.CASES.values():
         assert case.cuts
     layers = slim_unlabelled.CASES["minilm"].cuts
-    assert [cut.count for cut in layers.values()][1:] == [2, 3]
+    assert [cut.count for (cut,) in layers.values()][1:] == [2, 3]

@@ -5,7 +5,7 @@
 
 computed in float64, rounded once. The layer is a convolution, linear layer or product with
 a constant matrix, whose result only the normalization reads and whose weight and bias
-nobody shares. A zero padding of its own, equal on both sides, becomes the convolution's.
+nobody shares; it may be `Masked`: its zeros stay. A zero padding of its own, equal on both sides, becomes the convolution's.
 """
 
 from collections import Counter
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from tersor.codes.masked import Masked
 from tersor.network.arguments import arguments, op_name, set_argument
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network
@@ -48,7 +49,7 @@ def _pairs(network: Network) -> list[tuple[Layer, fx.Node, fx.Node]]:
         if not (layer.op.startswith("conv") or layer.op in _FOLDABLE) or len(users) != 1:
             continue
         tensors = [t for t in (layer.weight, layer.bias) if t]
-        stored = all(reads[t] == 1 and not _is_code(nodes, t) for t in tensors)
+        stored = all(reads[t] == 1 for t in tensors) and _takes(network, layer)
         if layer.weight and stored and _is_fixed_norm(users[0], node):
             found.append((layer, node, users[0]))
     matrices = any(layer.op in _FOLDABLE for layer, _, _ in found)
@@ -64,8 +65,11 @@ def _is_tensor(node: fx.Node) -> bool:
     return node.op == "get_attr" or (node.op == "call_module" and not node.args)
 
 
-def _is_code(nodes: dict[str, fx.Node], path: str) -> bool:
-    return any(n.op == "call_module" and n.target == path for n in nodes.values())
+def _takes(network: Network, layer: Layer) -> bool:
+    """Whether its tensors can be multiplied: plain ones, and weights with zeros that stay."""
+    plain = not layer.bias or network.code(layer.bias) is None
+    held = network.code(layer.weight)
+    return plain and (held is None or isinstance(held, Masked))
 
 
 def _is_fixed_norm(node: fx.Node, source: fx.Node) -> bool:
@@ -108,8 +112,13 @@ def _fold(network: Network, layer: Layer, product: fx.Node, norm: fx.Node) -> No
     if layer.bias:
         shift = shift + network.tensor(layer.bias).detach().double()
     bias = (factor * shift + vector("bias", 0.0)).to(weight.dtype)
-    scaled = _scaled(weight.detach().double(), factor, layer)
-    network.set_tensor(layer.weight, scaled.to(weight.dtype))
+    held = network.code(layer.weight)
+    latent = held.weight if isinstance(held, Masked) else weight
+    scaled = _scaled(latent.detach().double(), factor, layer).to(weight.dtype)
+    if isinstance(held, Masked):
+        network.set_code(layer.weight, Masked.encode(scaled, held.mask))
+    else:
+        network.set_tensor(layer.weight, scaled)
     path = layer.bias or _free(network, layer.weight)
     network.set_tensor(path, bias)
     if not layer.bias:

@@ -51,6 +51,8 @@ def layer_noise(
         By name of node. Nothing where no output is a float: there is no error power then.
     """
     taken = list(nodes)
+    if not taken:
+        return {}
     totals = {name: np.zeros(len(exact.outputs)) for name in taken}
     power = np.zeros(len(exact.outputs))
     constants: dict[str, Any] = {}
@@ -119,6 +121,11 @@ class _Tape(fx.Interpreter):
         """A weight, which needs no slope."""
         value = super().get_attr(target, args, kwargs)
         return value.detach() if isinstance(value, torch.Tensor) else value
+
+    def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
+        """A weight that a code holds, which needs no slope, too."""
+        value = super().call_module(target, args, kwargs)
+        return value if args or kwargs else value.detach()
 
     def call_function(self, target: Any, args: Any, kwargs: Any) -> Any:
         """Clamp to two numbers as hardtanh does: its slope takes one pass, not four."""

@@ -34,6 +34,7 @@ from tersor.arrays.affine import scale_and_zero_point
 from tersor.arrays.histogram import Histogram
 from tersor.codes.affine import Affine
 from tersor.codes.code import Code
+from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.machine import isa_flags, pairs_saturate
@@ -141,7 +142,8 @@ class QuantizeStatic:
             return "kept float as asked"
         if layer.op not in _OPS:
             return f"{layer.op} has no integer kernel"
-        if network.is_coded(layer.weight):
+        held = network.code(layer.weight)
+        if held is not None and not isinstance(held, Masked):
             return "its weight is compressed already"
         return None
 
@@ -205,8 +207,7 @@ class _Plan:
         nodes = {node.name: node for node in result.graph.nodes}
         codes: dict[str, Code] = {}
         for layer in chosen:
-            if not result.is_coded(layer.weight):
-                codes |= self._hold(result, layer, nodes[layer.node])
+            codes |= self._hold(result, layer, nodes[layer.node])
         result.set_codes(codes)
         return result
 
@@ -230,7 +231,7 @@ class _Plan:
 
     def _hold(self, network: Network, layer: Layer, node: fx.Node) -> dict[str, Code]:
         """The weight in int8, and the bias in int32 of the accumulator's scale, by name."""
-        weight = network.tensor(layer.weight)
+        weight = network.code(layer.weight) or network.tensor(layer.weight)
         code = Affine.encode(weight, bits=self.bits, axis=layer.channel_axis)
         held: dict[str, Code] = {layer.weight: code}
         source = input_of(node)

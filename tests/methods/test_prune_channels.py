@@ -20,6 +20,7 @@ from tersor.network.channels import channels
 from tersor.network.cost import cost
 from tersor.network.slimming import Target
 from tersor.testing.networks import convolutional, half_dead, of_four, perceptron, samples_for
+from tersor.train.batches import parts
 from tersor.train.optimizer import Optimizer
 
 WEIGHTS = {"score": "l2", "repair": False}
@@ -228,6 +229,24 @@ def slim():
     network, inputs, _ = captured("resnet_basic")
     samples = Samples(like(network, inputs, 48))
     return PruneChannels(target=Target(macs=0.6)).apply(network, samples), samples
+
+
+def test_samples_that_a_training_will_hold_out_are_not_looked_at():
+    network = perceptron()
+    x = samples_for(network, 200).inputs["x"]
+    _, held = parts(200, 0)
+    other = x.copy()
+    other[held] = 1e3
+
+    def weights(inputs):
+        small = PruneChannels().apply(network, Samples({"x": inputs}))
+        return small.module.state_dict()
+
+    found, wanted = weights(other), weights(x)
+    assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+    x[np.setdiff1d(np.arange(200), held)[0]] = 1e3
+    found = weights(x)
+    assert not all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
 
 
 def test_it_exports_and_an_engine_computes_the_same(slim):

@@ -5,7 +5,7 @@ import pytest
 
 from tersor.data.lazy import lazy
 from tersor.data.samples import Samples
-from tersor.train.batches import in_order, parts, pick, shuffled
+from tersor.train.batches import in_order, not_held_out, parts, pick, shuffled
 
 
 @pytest.mark.parametrize(("count", "held"), [(99, 0), (100, 10), (1000, 100), (90_000, 5000)])
@@ -39,3 +39,16 @@ def test_picked_rows_are_the_samples_of_these_numbers():
     batch = pick(samples, np.array([7, 2]))
     assert batch.inputs["x"].tolist() == [[14, 15], [4, 5]]
     assert batch.labels.tolist() == [7, 2]
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_samples_that_are_not_held_out_are_those_that_are_trained_on(labelled):
+    x = np.arange(300, dtype=np.float32).reshape(150, 2)
+    samples = Samples({"x": lazy(x)}, np.arange(150) if labelled else None)
+    rows, _ = parts(150, 3)
+    found = not_held_out(samples, 3)
+    assert np.array_equal(np.asarray(found.inputs["x"]), x[rows])
+    assert (found.labels is not None) == labelled
+    assert not labelled or np.array_equal(found.labels, rows)
+    few = samples.take(0, 99)
+    assert not_held_out(few) is few

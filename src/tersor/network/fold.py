@@ -5,7 +5,8 @@
 
 computed in float64, rounded once. The layer is a convolution, linear layer or product with
 a constant matrix, whose result only the normalization reads and whose weight and bias
-nobody shares; it may be `Masked`: its zeros stay. A zero padding of its own, equal on both sides, becomes the convolution's.
+nobody shares; zeros of a `Masked` weight stay. A zero padding of its own, equal on both sides,
+becomes the convolution's.
 """
 
 from collections import Counter

@@ -30,6 +30,20 @@ def parts(count: int, seed: int) -> tuple[Rows, Rows]:
     return np.sort(order[held:]), np.sort(order[:held])
 
 
+def not_held_out(samples: Samples, seed: int = 0) -> Samples:
+    """The samples without those that a training with this seed holds out.
+
+    What is fitted to samples before a training leaves these out, too: else the start would be
+    the best of all epochs where there are few samples.
+    """
+    rows, held = parts(len(samples), seed)
+    if not len(held):
+        return samples
+    inputs = {name: select(array, rows) for name, array in samples.inputs.items()}
+    labels = None if samples.labels is None else select(samples.labels, rows)
+    return Samples(inputs, labels)
+
+
 def shuffled(rows: Rows, size: int, *, seed: int, epoch: int) -> Iterator[Rows]:
     """Rows of each batch of an epoch; what does not fill a batch is left out.
 

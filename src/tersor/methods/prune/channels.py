@@ -21,9 +21,11 @@ from tersor.network.network import Network, Note
 from tersor.network.repair import repaired
 from tersor.network.slimming import Chosen, Target, chosen, meter_of
 from tersor.network.surgery import cut
+from tersor.train.batches import not_held_out
 from tersor.train.channel_scores import WEIGHTS_ONLY, Name, channel_scores
 
 _NAME = "prune.channels"
+_MANY = 2048  # samples: of so many, few are looked at, and weights are not fitted to each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +66,7 @@ class PruneChannels:
         if samples is None and self.score not in WEIGHTS_ONLY:
             allowed = f"given for the score {self.score}; without: {', '.join(WEIGHTS_ONLY)}"
             raise InputError("samples", got=None, allowed=allowed)
+        samples = _shown(network, samples)
         scores = channel_scores(self.score, network, known, samples)
         clock = _Clock(network, known) if self.target.of == "latency" else None
         meter = clock.meter if clock else meter_of(self.target.of, network, known)
@@ -102,6 +105,13 @@ class PruneChannels:
                 ", and what is frozen stays"
             )
         return [*notes, Note("network", _NAME, done=found.reached, text=text)]
+
+
+def _shown(network: Network, samples: Samples | None) -> Samples | None:
+    """What a training behind this step holds out stays unseen, where every sample counts."""
+    if samples is None or len(samples) > _MANY or network.fixed_batch is not None:
+        return samples
+    return not_held_out(samples)
 
 
 class _Clock:

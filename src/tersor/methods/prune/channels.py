@@ -3,7 +3,8 @@
 Which channels must go together is found in the graph (`network.channels`); which of them go is
 told by a score of each (`train.channel_scores`) and by what cutting it saves of the target
 (`network.slimming`). With samples, the layers behind a cut make up for it by least squares
-(`network.repair`); what is still lost is regained by `train.fine_tune`.
+(`network.repair`); what is still lost is regained by `train.fine_tune`. Of up to 2,048 samples
+those that such a training will hold out are not looked at: to the start they must be new, too.
 
 What comes out is an ordinary network: it trains, quantizes, exports and packs like any other.
 

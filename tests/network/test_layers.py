@@ -90,8 +90,10 @@ def through(*steps):
         ([(aten.permute.default, [1, 0])], (5, 4), 0),
         ([(aten.t.default,), (aten.t.default,)], (4, 5), 1),
         ([(aten.permute.default, [2, 0, 1])], (4, 5, 3), 1),
+        ([(aten.transpose.int, -1, -2)], (3, 5, 4), 1),
+        ([(aten.permute.default, [2, 0, 1]), (aten.transpose.int, 0, 2)], (4, 5, 3), 2),
     ],
-    ids=["plain", "t", "transpose", "permute", "twice", "three axes"],
+    ids=["plain", "t", "transpose", "permute", "twice", "three axes", "last of three", "both"],
 )
 def test_axis_of_a_matrix_is_followed_through_transpositions(steps, shape, axis):
     found = only_layer(through(*steps), w=torch.zeros(shape))

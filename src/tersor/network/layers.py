@@ -91,14 +91,13 @@ class _Parts:
 
 
 def _layer(network: Network, node: fx.Node, parts: _Parts, taken: set[str]) -> Layer:
-    source, axes = _stored(parts.weight)
+    source, turns = _stored(parts.weight)
     path = _path(network, source)
     if path is None:
         reason = parts.against or ("it has no weight" if source is None else _RUN_TIME)
         return Layer(node.name, node.name, parts.op, groups=parts.groups, reason=reason)
     tensor = network.tensor(path)
     shape = tuple(tensor.shape)
-    order = axes or tuple(range(len(shape)))
     name = path.removesuffix(".weight")
     reason = parts.against
     if not reason and not tensor.is_floating_point():
@@ -110,7 +109,7 @@ def _layer(network: Network, node: fx.Node, parts: _Parts, taken: set[str]) -> L
         weight=path,
         shape=shape,
         bias=_path(network, parts.bias),
-        channel_axis=order[_axis(parts, shape)] if shape else 0,
+        channel_axis=_axes(turns, len(shape))[_axis(parts, shape)] if shape else 0,
         groups=parts.groups,
         compressible=not reason,
         reason=reason,
@@ -134,31 +133,28 @@ def _path(network: Network, value: Any) -> str | None:
     return str(value.target)
 
 
-def _stored(value: Any) -> tuple[Any, tuple[int, ...] | None]:
-    """The node before all transpositions, and its axis for each axis of `value`."""
-    axes: tuple[int, ...] | None = None
-    while isinstance(value, fx.Node):
-        step = _permutation(value)
-        if step is None:
-            break
-        axes = step if axes is None else tuple(step[a] for a in axes)
+def _stored(value: Any) -> tuple[Any, list[fx.Node]]:
+    """The node before all transpositions, and these, the last one first."""
+    turns = []
+    while isinstance(value, fx.Node) and op_name(value) in _TURNS:
+        turns.append(value)
         value = arguments(value)["self"]
-    return value, axes
+    return value, turns
 
 
-def _permutation(node: fx.Node) -> tuple[int, ...] | None:
-    """The source's axis for each axis of the result of a transposition."""
-    name = op_name(node)
-    if name in {"t", "numpy_T"}:
-        return (1, 0)
-    if name == "permute":
-        dims = arguments(node)["dims"]
-        return tuple(d % len(dims) for d in dims)
-    if name == "transpose":
+def _axes(turns: list[fx.Node], rank: int) -> list[int]:
+    """The stored tensor's axis for each axis of what transpositions make of it."""
+    axes = list(range(rank))
+    for node in reversed(turns):
         found = arguments(node)
-        if {found["dim0"], found["dim1"]} in ({0, 1}, {-1, -2}, {0, -1}, {1, -2}):
-            return (1, 0)
-    return None
+        if "dims" in found:
+            axes = [axes[d] for d in found["dims"]]
+        elif "dim0" in found:
+            a, b = found["dim0"], found["dim1"]
+            axes[a], axes[b] = axes[b], axes[a]
+        else:
+            axes.reverse()
+    return axes
 
 
 def _conv(node: fx.Node) -> _Parts:
@@ -257,6 +253,7 @@ def _each(names: str, reader: Callable[[fx.Node], _Parts]) -> dict[str, Any]:
     return dict.fromkeys(names.split(), reader)
 
 
+_TURNS = {"t", "numpy_T", "permute", "transpose"}
 _RECURRENT = {"lstm", "gru", "rnn_tanh", "rnn_relu"}
 _READERS: dict[str, Callable[[fx.Node], _Parts]] = {
     **_each("conv1d conv2d conv3d convolution", _conv),

@@ -3,7 +3,7 @@
 import statistics
 from collections.abc import Callable
 
-from benchmarks import records, slim_speed, structured
+from benchmarks import records, slim_speed, slim_unlabelled, structured
 from benchmarks.records import Row
 
 _HEADS = (
@@ -17,6 +17,17 @@ _HEADS = (
     "minutes",
 )
 _SPEED = ("case", "batch", "float32", "int8", "NNCF int8 of the original", "MACs")
+_UNLABELLED = (
+    "network",
+    "cut",
+    "by validation",
+    "MACs left",
+    "drop, points (95 %)",
+    "same class",
+    "batch 1",
+    "batch 16",
+    "seconds",
+)
 
 
 def thinner() -> str:
@@ -67,11 +78,56 @@ def speeds() -> str:
     return records.table(_SPEED, lines, texts=1)
 
 
+def lagging() -> str:
+    """What keeps layers from being as fast as their MACs tell, for the first seed."""
+    rows = [row for row in records.read(slim_speed.NAME) if row["seed"] == 0]
+    lines = [
+        f"- {row['case']}, batch {row['batch']}: {'; '.join(row['lagging'])}."
+        for row in rows
+        if row["batch"] == max(slim_speed.BATCHES) and row.get("lagging")
+    ]
+    return "\n".join(lines) if lines else "Not measured yet."
+
+
 def _over(found: Row | None) -> str:
     return "-" if found is None else records.quartiles(found["speedup"])
+
+
+def unlabelled() -> str:
+    """One line per cut: what test data say of it, and its speed at both batches."""
+    rows = records.read(slim_unlabelled.NAME)
+    places = dict.fromkeys((row["case"], row["cut"]) for row in rows)
+    return records.table(
+        _UNLABELLED,
+        [
+            _cut([row for row in rows if (row["case"], row["cut"]) == place])
+            for place in places
+        ],
+        texts=3,
+    )
+
+
+def _cut(rows: list[Row]) -> list[str]:
+    """Cells of one cut: a row for each batch."""
+    first, test = rows[0], rows[0]["test"]
+    drop = f"{test['drop']:+.2f} ({test['low']:+.2f} to {test['high']:+.2f})"
+    same = "-" if test["agreement"] is None else f"{test['agreement']:.1f} %"
+    speeds = {row["batch"]: records.quartiles(row["times"]["speedup"]) for row in rows}
+    return [
+        first["case"],
+        first["cut"],
+        "yes" if first["is_chosen"] else "",
+        f"{100 * first['macs']:.1f} %",
+        drop,
+        same,
+        *(speeds.get(batch, "-") for batch in slim_unlabelled.BATCHES),
+        f"{first['seconds']:.0f}",
+    ]
 
 
 TABLES: dict[str, Callable[[], str]] = {
     "table structured": thinner,
     "table slim speed": speeds,
+    "slim lagging": lagging,
+    "table slim unlabelled": unlabelled,
 }

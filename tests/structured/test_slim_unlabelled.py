@@ -53,8 +53,12 @@ def subject(tmp_path, monkeypatch):
     monkeypatch.setattr(slim_unlabelled, "WORK", tmp_path / "build")
     monkeypatch.setattr(slim_unlabelled.subjects, "find", {"tiny": made}.__getitem__)
     monkeypatch.setattr(slim_unlabelled, "capture", lambda *_: convolutional())
-    fast = {name: {"speedup": {"median": 1.5}} for name in ("original", "slim")}
-    monkeypatch.setattr(slim_unlabelled, "raced", lambda *_: fast)
+
+    def raced(places, samples, batch, seconds):
+        del samples, seconds
+        return {name: {"speedup": {"median": 1.0 + batch}} for name in places}
+
+    monkeypatch.setattr(slim_unlabelled, "raced", raced)
     return made
 
 
@@ -72,17 +76,19 @@ def test_the_hardest_cut_that_validation_data_allow_is_the_one_that_counts(
     )
     monkeypatch.setattr(slim_unlabelled, "CASES", {"tiny": case})
     slim_unlabelled.measure("tiny", 1.0)
-    first, second = records.read("slim_unlabelled")
-    assert (first["batch"], second["batch"]) == (1, 16)
-    assert first["cut"] == "0.003"
-    losses = [row["loss"] for row in first["tried"]]
+    rows = records.read("slim_unlabelled")
+    assert [row["batch"] for row in rows] == [1, 1, 1, 16, 16, 16]
+    assert [row["cut"] for row in rows[:3]] == list(cuts)
+    assert [row["is_chosen"] for row in rows[3:]] == [False, True, False]
+    losses = [row["loss"] for row in rows[:3]]
     assert losses[0] == 0 < losses[1] <= 20 < losses[2]
-    found = cuts["0.003"].apply(convolutional())
-    test = data("test")
+    test, found = data("test"), cuts["0.003"].apply(convolutional())
     same = outputs(found, test)["scores"].argmax(1) == test.labels
-    assert first["test"]["agreement"] == first["test"]["score"] == 100 * same.mean()
-    assert first["test"]["drop"] == pytest.approx(100 - 100 * same.mean())
-    assert first["macs"] == 1.0
+    told = rows[1]["test"]
+    assert told["agreement"] == told["score"] == 100 * same.mean()
+    assert told["drop"] == pytest.approx(100 - 100 * same.mean())
+    assert rows[1]["macs"] == 1.0
+    assert rows[4]["times"]["speedup"]["median"] == 17.0
 
 
 @pytest.mark.usefixtures("subject")

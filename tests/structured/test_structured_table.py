@@ -71,3 +71,46 @@ def test_lines_stand_in_the_order_of_the_cases_and_others_are_left_out(results):
         ["| b-73", "B: -0.69 pp", "1", "72.7 %"],
         ["| a-50", "A: 90.9 %", "1", "50.0 %"],
     ]
+
+
+def speed(median):
+    return {"speedup": {"median": median, "q1": median - 0.1, "q3": median + 0.1}}
+
+
+def of_speed(seed=0, batch=16, **facts):
+    times = {"original": speed(1.0), "slim": speed(1.4), "slim int8": speed(3.0)}
+    return {"case": "a-50", "seed": seed, "batch": batch, "macs": 0.5, "times": times, **facts}
+
+
+@pytest.mark.usefixtures("results")
+def test_speeds_are_those_of_the_first_seed_and_a_peer_may_be_missing():
+    rows = [of_speed(), of_speed(seed=1, macs=0.1)]
+    records.replace("slim_speed", rows, by=("case", "seed", "batch"))
+    (line,) = structured_table.speeds().splitlines()[2:]
+    assert line == "| a-50 | 16 | 1.4 (1.3 to 1.5) | 3 (2.9 to 3.1) | - | 2.00x |"
+
+
+@pytest.mark.usefixtures("results")
+def test_layers_that_lag_are_told_at_the_larger_batch():
+    assert structured_table.lagging() == "Not measured yet."
+    rows = [of_speed(lagging=["first: why", "second: how"]), of_speed(batch=1, lagging=["x"])]
+    records.replace("slim_speed", rows, by=("case", "seed", "batch"))
+    assert structured_table.lagging() == "- a-50, batch 16: first: why; second: how."
+
+
+def cut(batch, **facts):
+    test = {"drop": 0.5, "low": -0.25, "high": 1.0, "agreement": 93.0}
+    row = {"case": "net", "cut": "half", "is_chosen": True, "macs": 0.5, "test": test}
+    return {**row, "batch": batch, "times": speed(1.5), "seconds": 12.4, **facts}
+
+
+@pytest.mark.usefixtures("results")
+def test_a_cut_has_one_line_for_both_batches():
+    rows = [cut(1), cut(16, times=speed(2.0)), cut(1, cut="less", is_chosen=False)]
+    rows[2]["test"] = {**rows[2]["test"], "agreement": None}
+    records.replace("slim_unlabelled", rows, by=("case", "cut", "batch"))
+    drop, slow = "+0.50 (-0.25 to +1.00)", "1.5 (1.4 to 1.6)"
+    assert structured_table.unlabelled().splitlines()[2:] == [
+        f"| net | half | yes | 50.0 % | {drop} | 93.0 % | {slow} | 2 (1.9 to 2.1) | 12 |",
+        f"| net | less |  | 50.0 % | {drop} | - | {slow} | - | 12 |",
+    ]

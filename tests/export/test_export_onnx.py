@@ -153,6 +153,24 @@ def test_port_names_win_over_node_names(run_onnx):
     np.testing.assert_array_equal(run_onnx(data, {"x": x})["y"], -np.maximum(x, 0))
 
 
+@pytest.mark.parametrize("more", [[], ["y_"]])
+def test_weights_called_like_ports_stay_apart(run_onnx, more):
+    """One gives way to the output `y`; the others were called so from the beginning."""
+
+    def write(graph, x, *weights):
+        for weight in weights:
+            x = graph.call_function(aten.sub.Tensor, (weight, x))
+        return [x, *[graph.call_function(aten.neg.default, (x,)) for _ in more]]
+
+    held = {name: torch.from_numpy(normal(4) + i) for i, name in enumerate(["y_", "y"])}
+    network = built(write, [X], [Y, *[replace(Y, name=name) for name in more]], **held)
+    x = normal(2, 4)
+    found = run_onnx(to_onnx(network), {"x": x})
+    wanted = held["y"].numpy() - (held["y_"].numpy() - x)
+    for name, sign in zip(["y", *more], [1, -1], strict=False):
+        np.testing.assert_array_equal(found[name], sign * wanted)
+
+
 def test_inputs_weights_and_repeated_values_can_be_outputs(run_onnx):
     def write(graph, x, weight):
         y = graph.call_function(aten.relu.default, (x,))

@@ -148,6 +148,7 @@ _SAME_NAME += ["silu", "mish", "hardswish", "hardsigmoid", "softplus", "logsigmo
 
 ACTIVATIONS = {
     **{name: getattr(F, name) for name in _SAME_NAME},
+    "celu-half": lambda x: F.celu(x.half(), 0.5).float(),
     "gelu-tanh": lambda x: F.gelu(x, approximate="tanh"),
     "softplus-beta": lambda x: F.softplus(x, beta=2.0),
     "threshold": lambda x: F.threshold(x, 0.5, -1.0),

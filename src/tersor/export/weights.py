@@ -15,7 +15,7 @@ class Weights:
     """The weights that the graph of a network reads.
 
     A tensor that stands under two names is written once, under the first; one that is called
-    like an input or output gets "_" at its end.
+    like an input or output gets "_" at its end, as often as it needs.
     """
 
     def __init__(self, network: Network, ports: Container[str] = ()) -> None:
@@ -24,14 +24,17 @@ class Weights:
         self._first: dict[str, str] = {}
         self._users: dict[str, int] = {}
         seen: dict[int, str] = {}
-        for node in network.graph.nodes:
-            if node.op == "get_attr" or self._is_code(node):
-                path = str(node.target)
-                name = path + "_" if path in ports else path
-                first = seen.setdefault(id(self._find(path)), name)
-                self._path.setdefault(first, path)
-                self._first[path] = first
-                self._users[first] = self._users.get(first, 0) + len(node.users)
+        readers = [n for n in network.graph.nodes if n.op == "get_attr" or self._is_code(n)]
+        taken = {str(node.target) for node in readers}
+        for node in readers:
+            path = name = str(node.target)
+            while name in ports or (name != path and name in taken):
+                name += "_"
+            taken.add(name)
+            first = seen.setdefault(id(self._find(path)), name)
+            self._path.setdefault(first, path)
+            self._first[path] = first
+            self._users[first] = self._users.get(first, 0) + len(node.users)
 
     def names(self) -> set[str]:
         """The names that are taken."""

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+import torch
+
 from tersor.export.call import Call, Value
 from tersor.export.operators.normalization import per_channel
 from tersor.export.writer import Writer
@@ -47,6 +49,17 @@ def hardtanh(w: Writer, call: Call) -> str:
 def with_alpha(op: str, name: str) -> Write:
     """An operation with one number `alpha`."""
     return lambda w, call: w.node(op, call.x.name, alpha=float(call.number(name)))
+
+
+def celu(w: Writer, call: Call) -> str:
+    """max(0, x) + min(0, alpha * (exp(x / alpha) - 1)); ONNX has this for float32 only."""
+    x, wide = call.x, torch.float32
+    if x.dtype == torch.float64:
+        call.fail("is of float64")
+    narrow = x.dtype != wide
+    name = w.cast(x.name, wide) if narrow else x.name
+    name = w.node("Celu", name, alpha=float(call.number("alpha")))
+    return w.cast(name, x.dtype) if narrow else name
 
 
 def elu(w: Writer, call: Call) -> str:
@@ -167,7 +180,7 @@ OPERATORS: dict[str, Write] = {
     "aten.clamp_min.Tensor": clamp,
     "aten.clamp_max.Tensor": clamp,
     "aten.leaky_relu.default": with_alpha("LeakyRelu", "negative_slope"),
-    "aten.celu.default": with_alpha("Celu", "alpha"),
+    "aten.celu.default": celu,
     "aten.elu.default": elu,
     "aten.prelu.default": prelu,
     "aten._prelu_kernel.default": prelu,

@@ -7,7 +7,12 @@ import pytest
 
 from tersor.arrays.intervals import smallest_difference
 from tersor.data.samples import Samples
+from tersor.network.branches import branches, without
+from tersor.network.channels import channels
+from tersor.network.fold import fold_batch_norm
+from tersor.network.surgery import cut
 from tersor.pipeline import figures
+from tersor.testing.networks import convolutional
 from tersor.verify import compare
 
 N = 100
@@ -66,3 +71,23 @@ def test_limits_of_other_metrics_are_shares_of_the_original():
     found = figures.resolution(outcome_of(verdict), 1.0)
     assert found["loss"] == verdict.resolution
     assert (found["loss_pp"], found["limit"], found["enough"]) == (None, None, True)
+
+
+def became(result):
+    """What the report says became of each layer of `convolutional`."""
+    rows = figures.layer_rows(convolutional(), result, {})
+    return {row["name"]: row["what"] for row in rows}
+
+
+def test_layers_that_lost_channels_were_folded_or_removed_say_so():
+    network = convolutional()
+    known = channels(network)
+    small = cut(network, {"stem": np.arange(8) < 5}, known)
+    found = became(small)
+    assert found["stem"] == found["branch"] == found["head"] == "float32, fewer channels"
+    assert set(became(network).values()) == {"float32"}
+    without_branch = without(network, branches(network))
+    assert became(without_branch) == {**became(network), "branch": "removed"}
+    folded = became(fold_batch_norm(network))
+    assert folded["stem_bn"] == folded["deep_bn"] == "folded away"
+    assert folded["stem"] == "float32"

@@ -1,5 +1,7 @@
 """What tells one training from another."""
 
+from dataclasses import replace
+
 from tests.train.trainings import task
 
 from tersor.data.samples import Samples
@@ -25,6 +27,8 @@ def test_whatever_differs_gives_another_key():
         (FineTune(epochs=3), perceptron(), samples),
         (step, moved(), samples),
         (step, convolutional(), samples),
+        (step, replace(perceptron(), origin=convolutional()), samples),
+        (step, replace(perceptron(), origin=replace(moved(), origin=None)), samples),
         (step, perceptron(), Samples({"x": x + 1}, labels)),
         (step, perceptron(), Samples({"x": x}, labels + 1)),
         (step, perceptron(), Samples({"x": x})),

@@ -67,8 +67,8 @@ class Target:
             if not 0 < value <= 1:
                 raise InputError(name, got=value, allowed="in (0, 1], as in 0.5 or 50%")
         if len(given) > 1:
-            allowed = f"one of {', '.join(self.names())}"
-            raise InputError("target", got=sorted(given), allowed=allowed)
+            allowed = f"only one of {', '.join(self.names())}"
+            raise InputError("settings", got=sorted(given), allowed=allowed)
 
     @staticmethod
     def names() -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """The figures of a report: what was found out, as the entries of `report.json`."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from tersor.arrays.noise import Noise, decibel
 from tersor.choosing.contest import Outcome, Terms
@@ -200,12 +200,15 @@ def layer_rows(
     total = cost(original)
     folded = fold_batch_norm(original)
     alive = {layer.name: layer for layer in layers(compressed)}
+    foldable = {row.layer.name for row in total.layers} - {
+        layer.name for layer in layers(folded)
+    }
     done = {note.layer: note.text for note in compressed.notes if note.done}
     alone = {n.layer: n.noise for n in compressed.notes if n.noise is not None}
     rows: list[LayerResult] = []
     for row in total.layers:
         layer = row.layer
-        what = done.get(layer.name, "float32" if layer.name in alive else "folded away")
+        what = done.get(layer.name) or _became(layer, alive.get(layer.name), foldable)
         rows.append(
             {
                 "name": layer.name,
@@ -223,6 +226,13 @@ def layer_rows(
             }
         )
     return rows
+
+
+def _became(layer: Layer, now: Layer | None, foldable: Container[str]) -> str:
+    """What became of a layer of which no method says that it did anything."""
+    if now is None:
+        return "folded away" if layer.name in foldable else "removed"
+    return "float32" if now.shape == layer.shape else "float32, fewer channels"
 
 
 def skipped(notes: Sequence[Note]) -> list[Skipped]:

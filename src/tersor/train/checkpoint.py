@@ -30,13 +30,14 @@ def key_of(
 
     Args:
         settings: Whose text tells all of them.
-        network: What is trained.
+        network: What is trained; its origin, the teacher of some losses, counts, too.
         samples: To train on; those at either end are looked at.
         others: Networks that came by a name only, such as the path of a file.
     """
+    origin = () if network.origin is None else (network.origin,)
     digest = hashlib.sha256()
-    digest.update(f"{settings!r}\n".encode())
-    for each in (network, *others):
+    digest.update(f"{settings!r}\n{len(origin)}\n".encode())
+    for each in (network, *origin, *others):
         digest.update(f"{each.graph}\n".encode())
         for name, tensor in each.module.state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

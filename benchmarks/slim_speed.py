@@ -15,9 +15,9 @@ from typing import cast
 import numpy as np
 
 from benchmarks import outputs, records
+from benchmarks.error_rate import error, error_of
 from benchmarks.remote import TorchServer
-from benchmarks.smallest import published
-from benchmarks.structured import CASES, WORK, error
+from benchmarks.structured import CASES, WORK, original
 from tersor import machine
 from tersor.data.samples import Samples
 from tersor.engines import find
@@ -36,7 +36,6 @@ NAME = "slim_speed"
 BATCHES = (1, 16)
 PEER = "NNCF int8"
 _PTQ = records.ROOT / "build" / "ptq"
-_BATCH = 200
 _WORDS = 5  # layers that are told of
 
 
@@ -57,12 +56,12 @@ def main() -> None:
 def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
     """Race one network, and write its lines."""
     case = CASES[name]
-    original, parts = published(case.network)
+    whole, parts = original(case.network)
     assert parts.test is not None
     small = read(str(folder / "model.onnx")).network
     integers = QuantizeStatic(ranges="mse", samples=512).apply(small, parts.calibration)
     racers = {
-        "original": written(original, folder / "original"),
+        "original": written(whole, folder / "original"),
         "slim": written(small, folder / "slim"),
         "slim int8": written(integers, folder / "int8"),
     }
@@ -70,11 +69,11 @@ def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
     peer = _PTQ / case.network / "nncf" / "openvino"
     if (peer / "model.xml").exists():
         racers[PEER] = peer
-        errors["error_peer"] = _error_of_ir(peer, parts.test)
+        errors["error_peer"] = error_of(outputs.Ir(peer / "model.xml"), parts.test)
     for batch in BATCHES:
         times = raced(racers, parts.test, batch, seconds)
         engine = str(times["original"]["engine"])
-        by_layer, words = layers(original, small, engine, batch)
+        by_layer, words = layers(whole, small, engine, batch)
         row = {
             "case": name,
             "seed": seed,
@@ -83,7 +82,7 @@ def measure(name: str, seed: int, folder: Path, seconds: float) -> None:
             **errors,
             "layers": by_layer,
             "lagging": words,
-            "macs": cost(small).macs / cost(original).macs,
+            "macs": cost(small).macs / cost(whole).macs,
             "machine": machine.describe(),
             "command": f"python -m benchmarks.slim_speed --case {name}",
         }
@@ -97,16 +96,6 @@ def written(network: Network, folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "model.onnx").write_bytes(to_onnx(network))
     return folder
-
-
-def _error_of_ir(folder: Path, samples: Samples) -> float:
-    """Per cent of the samples that an OpenVINO model gets wrong."""
-    session, wrong = outputs.Ir(folder / "model.xml"), 0
-    for part in samples.batches(_BATCH):
-        (scores,) = session.run({k: np.asarray(v) for k, v in part.inputs.items()}).values()
-        assert part.labels is not None
-        wrong += int((scores.argmax(1) != part.labels).sum())
-    return 100 * wrong / len(samples)
 
 
 def raced(

@@ -1,10 +1,10 @@
 """Networks with fewer channels: `python -m benchmarks.structured [--case resnet20-73]`.
 
-For each seed a published network is made thinner by the recipe of its case in
-benchmarks/recipes (channels cut and repaired, then trained for a few epochs), exported and run
-on an engine. Of the training images of CIFAR-10 5,000 validate; the rest trains, a tenth of it
-held out to choose the epoch. What counts is the error of the 10,000 test images, which chose
-nothing. Training multiplies in bf16. One line per case and seed goes to
+For each seed a published network, or one of `benchmarks.vgg`, is made thinner by the recipe of
+its case in benchmarks/recipes (channels cut and repaired, then trained for a few epochs),
+exported and run on an engine. Of the training images of CIFAR-10 5,000 validate; the rest
+trains, a tenth of it held out to choose the epoch. What counts is the error of the 10,000 test
+images, which chose nothing. Training multiplies in bf16. One line per case and seed goes to
 results/structured.jsonl; those that are there with the same recipe are not run again, and a
 training that was interrupted goes on. Networks are kept in build/structured; how fast they are
 is measured by `python -m benchmarks.slim_speed`.
@@ -15,14 +15,14 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from benchmarks import records
-from benchmarks.smallest import published
+from benchmarks import records, vgg
+from benchmarks.error_rate import error
+from benchmarks.smallest import cifar10, published
 from tersor import machine
 from tersor.data.samples import Samples
-from tersor.engines import find
+from tersor.data.split import Split
 from tersor.export.onnx import to_onnx
 from tersor.network.cost import cost
 from tersor.network.network import Network
@@ -34,7 +34,6 @@ from tersor.train.surroundings import Surroundings, surrounded
 NAME = "structured"
 WORK = records.ROOT / "build" / NAME
 RECIPES = Path(__file__).parent / "recipes"
-_BATCH = 200
 
 
 @dataclass(frozen=True)
@@ -74,6 +73,13 @@ CASES = {
         "SFP, HRank, DepGraph: -0.1 to -0.4 pp",
         0.3,
     ),
+    "vgg16-13x": Case(
+        "vgg16",
+        "slim_cifar",
+        {"parameters": "7.69%", "epochs": "10", "learning_rate": "0.05"},
+        "NNI AutoCompress, 13x: 93.34 %",
+        0.3,
+    ),
 }
 
 
@@ -105,7 +111,7 @@ def is_done(name: str, seed: int, recipe: Recipe) -> bool:
 def measure(name: str, seed: int, recipe: Recipe) -> None:
     """Make the network thinner, judge it, and write the line."""
     case = CASES[name]
-    network, parts = published(case.network)
+    network, parts = original(case.network)
     assert parts.test is not None
     assert parts.training is not None
     folder = WORK / f"{name}-{seed}"
@@ -147,15 +153,9 @@ def thinned(network: Network, samples: Samples, recipe: Recipe, folder: Path) ->
     return network
 
 
-def error(network: Network, samples: Samples) -> float:
-    """Per cent of the samples that ONNX Runtime gets wrong, in float32."""
-    session = find("onnxruntime").prepare(to_onnx(network), threads=1)
-    wrong = 0
-    for part in samples.batches(_BATCH):
-        (scores,) = session.run({k: np.asarray(v) for k, v in part.inputs.items()}).values()
-        assert part.labels is not None
-        wrong += int((scores.argmax(1) != part.labels).sum())
-    return 100 * wrong / len(samples)
+def original(name: str) -> tuple[Network, Split]:
+    """The network of a case, published or trained here, and its samples."""
+    return (vgg.trained(), cifar10()) if name == vgg.SUBJECT else published(name)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def test_a_line_holds_errors_and_times_of_all_that_are_there(
     original = convolutional()
     small = PruneChannels(score="l2", repair=False).apply(original, samples)
     parts = Split(samples, samples, samples, "made up", samples)
-    monkeypatch.setattr(slim_speed, "published", lambda _: (original, parts))
+    monkeypatch.setattr(slim_speed, "original", lambda _: (original, parts))
     monkeypatch.setattr(slim_speed, "layers", lambda *given: ([{"on": given[2]}], ["slow"]))
     for name, ms in {"original": 3.0, "slim": 2.0, "int8": 1.0}.items():
         slower |= {(name, "openvino"): ms, (name, "onnxruntime"): ms + 1}

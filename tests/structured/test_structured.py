@@ -7,13 +7,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from benchmarks import records, structured, subjects
+from benchmarks import records, structured, subjects, vgg
 from benchmarks.structured import CASES, RECIPES, Case
-from torch import nn
 
 import tersor
 from tersor.data.samples import Samples
 from tersor.data.split import Split
+from tersor.network.slimming import Target
 from tersor.plan.changing import with_settings
 from tersor.plan.recipe_file import load_recipe, parse_recipe
 from tersor.testing.networks import convolutional, samples_for
@@ -152,7 +152,8 @@ def test_every_case_runs_with_every_seed_and_its_own_settings(asked):
         plain = (
             load_recipe(RECIPES / f"{CASES[name].recipe}.toml").candidates[0].steps[1].build()
         )
-        assert first.target.left == float(settings["macs"].rstrip("%")) / 100
+        (left,) = (settings[of] for of in Target.names() if of in settings)
+        assert first.target.left == float(left.rstrip("%")) / 100
         assert last.seed == seed
         assert last.epochs == int(settings.get("epochs", plain.epochs))
         rate = settings.get("learning_rate", plain.optimizer.learning_rate)
@@ -169,11 +170,25 @@ def test_what_is_there_is_not_run_again(asked):
     assert asked("--case", name)[0] == [(name, 0), (name, 2)]
 
 
-def test_cases_are_named_after_what_is_left_of_a_published_network():
+def test_cases_are_named_after_what_is_left_of_the_network():
     for name, case in CASES.items():
-        assert name == f"{case.network}-{case.settings['macs'].rstrip('%')}"
-        assert case.network in subjects.names()
+        network, left = name.split("-")
+        assert network == case.network
+        assert network in {*subjects.names(), vgg.SUBJECT}
+        if "macs" in case.settings:
+            assert case.settings["macs"] == f"{left}%"
+        else:
+            times = float(left.rstrip("x"))
+            assert float(case.settings["parameters"].rstrip("%")) <= 100 / times
         assert case.must_pp > 0
+
+
+def test_what_is_not_published_is_trained_here(monkeypatch):
+    monkeypatch.setattr(vgg, "trained", lambda: "trained")
+    monkeypatch.setattr(structured, "cifar10", lambda: "images")
+    monkeypatch.setattr(structured, "published", lambda name: (name, "samples"))
+    assert structured.original("vgg16") == ("trained", "images")
+    assert structured.original("resnet20") == ("resnet20", "samples")
 
 
 def test_steps_follow_each_other_in_bf16_with_a_folder_for_their_state(tmp_path):
@@ -218,17 +233,3 @@ def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch):
     assert not folder.exists()
     state = whole.module.state_dict()
     assert all(torch.equal(t, state[name]) for name, t in found.module.state_dict().items())
-
-
-@pytest.mark.parametrize("batch", [3, 8, 200])
-def test_the_error_is_the_share_of_those_whose_largest_score_is_another_class(
-    batch, monkeypatch
-):
-    """Scores are the inputs: of eight samples three are wrong."""
-    monkeypatch.setattr(structured, "_BATCH", batch)
-    layer = nn.Linear(3, 3, bias=False)
-    layer.weight = nn.Parameter(torch.eye(3))
-    network = tersor.capture(layer, (torch.zeros(2, 3),))
-    scores = np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2, 0, 1]]
-    samples = Samples({"input": scores}, np.array([0, 1, 2, 1, 1, 2, 2, 0]))
-    assert structured.error(network, samples) == 100 * 3 / 8

@@ -57,14 +57,17 @@ def _score(rows: list[Row], name: str) -> str:
     right = [row for row in run if row["equal"]]
     if not rows:
         return f"{name} was not measured yet."
+    if not run:
+        return f"{name} cuts none of {len(rows)}."
+    share = "all" if right == run else str(len(right))
     text = (
-        f"{name} cuts {len(run)} of {len(rows)}, {len(right)} of them with the outputs of the "
+        f"{name} cuts {len(run)} of {len(rows)}, {share} of them with the outputs of the "
         "network with zeros"
     )
     by_hand = [row for row in run if row["by_hand"]]
     if by_hand:
         text += f", {len(by_hand)} after something was written by hand"
-    return f"{text}; {_times(run)}." if run else f"{text}."
+    return f"{text}; {_times(run)}."
 
 
 def _times(run: list[Row]) -> str:

@@ -73,6 +73,9 @@ CASES = {
         "SFP, HRank, DepGraph: -0.1 to -0.4 pp",
         0.3,
     ),
+    "resnet44-63": Case(
+        "resnet44", "shallow_cifar", {"macs": "63%"}, "NNCF int8: 7.10 %, and its speed", 0.3
+    ),
     "vgg16-13x": Case(
         "vgg16",
         "slim_cifar",

@@ -8,6 +8,7 @@ goes to results/vgg.jsonl, the weights to build/vgg; a training that was interru
 """
 
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,11 +29,17 @@ from tersor.train.surroundings import Surroundings, surrounded
 NAME = "vgg"
 SUBJECT = "vgg16"
 WORK = records.ROOT / "build" / NAME
-STEP = FineTune(
-    epochs=16,
-    loss="labels",
-    optimizer=Optimizer(kind="sgd", learning_rate=0.05, weight_decay=5e-4, schedule="warmup"),
-    during=(Augment(shift=4, flip=True),),
+STEPS = tuple(  # rates that fall, rise once more, and fall again
+    FineTune(
+        epochs=epochs,
+        loss="labels",
+        seed=seed,
+        optimizer=Optimizer(
+            kind="sgd", learning_rate=0.05, weight_decay=5e-4, schedule="warmup"
+        ),
+        during=(Augment(shift=4, flip=True),),
+    )
+    for seed, epochs in enumerate((16, 30))
 )
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 
@@ -70,17 +77,28 @@ class VGG16(nn.Module):
 
 def trained() -> Network:
     """The network with the weights of build/vgg; they are trained if they are not there."""
-    path = WORK / f"{SUBJECT}.npz"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = tersor.capture(VGG16(), (torch.zeros(2, 3, 32, 32),))
-    if not path.exists():
-        parts = cifar10()
-        assert parts.test is not None
-        start = time.monotonic()
-        with surrounded(Surroundings(checkpoints=WORK, precision="bf16")):
-            done = STEP.apply(network, parts.training)
-        state = {name: tensor.numpy() for name, tensor in done.module.state_dict().items()}
+    for number, step in enumerate(STEPS):
+        path = WORK / f"{SUBJECT}-{number}.npz"
+        if not path.exists():
+            _train(network, step, path, is_last=number + 1 == len(STEPS))
+        with np.load(path) as stored:
+            network.module.load_state_dict(
+                {name: torch.from_numpy(stored[name]) for name in stored.files}
+            )
+    return network
+
+
+def _train(network: Network, step: FineTune, path: Path, *, is_last: bool) -> None:
+    """Train a copy; its weights go to `path`, and after the last step the line is written."""
+    parts = cifar10()
+    assert parts.test is not None
+    start = time.monotonic()
+    with surrounded(Surroundings(checkpoints=WORK, precision="bf16")):
+        done = step.apply(network, parts.training)
+    if is_last:
         row: records.Row = {
             "network": SUBJECT,
             "parameters": cost(done).parameters,
@@ -93,13 +111,9 @@ def trained() -> Network:
             "command": "python -m benchmarks.vgg",
         }
         records.replace(NAME, [row], by=("network",))
-        WORK.mkdir(parents=True, exist_ok=True)
-        np.savez(path, allow_pickle=False, **state)
-    with np.load(path) as stored:
-        network.module.load_state_dict(
-            {name: torch.from_numpy(stored[name]) for name in stored.files}
-        )
-    return network
+    state = {name: tensor.numpy() for name, tensor in done.module.state_dict().items()}
+    WORK.mkdir(parents=True, exist_ok=True)
+    np.savez(path, allow_pickle=False, **state)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ def parts(tmp_path, monkeypatch):
     monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     monkeypatch.setattr(vgg, "WORK", tmp_path / "build")
     monkeypatch.setattr(vgg, "_STAGES", ((4, 4), (8,), (8,), (8,), (8,)))
-    monkeypatch.setattr(vgg, "STEP", replace(vgg.STEP, epochs=1, batch=32))
+    monkeypatch.setattr(vgg, "STEPS", [replace(s, epochs=1, batch=32) for s in vgg.STEPS])
     found = Split(images(8, 0), images(16, 1), images(24, 2), "made up", images(160, 3))
     monkeypatch.setattr(vgg, "cifar10", lambda: found)
     return found
@@ -41,7 +41,8 @@ def test_it_has_the_parameters_that_papers_give():
 
 def test_it_is_trained_once(parts, monkeypatch):
     first = vgg.trained()
-    monkeypatch.setattr(vgg, "STEP", None)
+    steps = len(vgg.STEPS)
+    monkeypatch.setattr(vgg, "STEPS", [None] * steps)
     again = vgg.trained()
     feeds = parts.test.inputs
     assert np.array_equal(*(next(iter(n.run(feeds).values())) for n in (first, again)))
@@ -49,7 +50,27 @@ def test_it_is_trained_once(parts, monkeypatch):
     assert row["error"] == error(again, parts.test)
     assert row["error_validation"] == error(again, parts.validation)
     assert row["parameters"] == cost(again).parameters
-    assert row["notes"][0].startswith("1 epoch of 128 samples")
+    assert row["notes"][-1].startswith("1 epoch of 128 samples")
+
+
+def test_each_step_goes_on_from_the_one_before(parts, monkeypatch):
+    seen = []
+
+    class Step:
+        def apply(self, network, samples):
+            seen.append((network.tensor("classifier.bias").clone(), samples))
+            result = network.copy()
+            with torch.no_grad():
+                result.tensor("classifier.bias").fill_(len(seen))
+            return result
+
+    monkeypatch.setattr(vgg, "STEPS", (Step(), Step()))
+    assert (vgg.trained().tensor("classifier.bias") == 2).all()
+    assert (seen[1][0] == 1).all()
+    assert [samples for _, samples in seen] == [parts.training] * 2
+    (vgg.WORK / "vgg16-1.npz").unlink()
+    assert (vgg.trained().tensor("classifier.bias") == 3).all()
+    assert (seen[2][0] == 1).all()
 
 
 def test_what_is_told_is_the_line(parts, capsys, monkeypatch):

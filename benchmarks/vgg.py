@@ -29,17 +29,16 @@ from tersor.train.surroundings import Surroundings, surrounded
 NAME = "vgg"
 SUBJECT = "vgg16"
 WORK = records.ROOT / "build" / NAME
-STEPS = tuple(  # rates that fall, rise once more, and fall again
+STEPS = tuple(  # rates fall, rise once more, and fall again; both hold out the same images
     FineTune(
         epochs=epochs,
         loss="labels",
-        seed=seed,
         optimizer=Optimizer(
             kind="sgd", learning_rate=0.05, weight_decay=5e-4, schedule="warmup"
         ),
         during=(Augment(shift=4, flip=True),),
     )
-    for seed, epochs in enumerate((16, 30))
+    for epochs in (16, 30)
 )
 _STAGES = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 

@@ -39,6 +39,10 @@ def test_it_has_the_parameters_that_papers_give():
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
 
 
+def test_no_step_trains_on_what_another_holds_out():
+    assert len({step.seed for step in vgg.STEPS}) == 1
+
+
 def test_it_is_trained_once(parts, monkeypatch):
     first = vgg.trained()
     steps = len(vgg.STEPS)

@@ -413,3 +413,27 @@ def test_onnxruntime_multiplies_int8_weights_exactly():
     session = engines.find("onnxruntime").prepare(model.SerializeToString(), threads=1)
     exact = x.astype(np.float64) @ (codes * scale.astype(np.float64))
     assert np.abs(session.run({"x": x})["y"] - exact).max() < 1e-5 * np.abs(exact).max()
+
+
+_SIGNAL_AFTER = """
+import signal
+import numpy as np
+from tersor.engines import find
+from tersor.testing import onnx_models
+engine, model = find("openvino"), onnx_models.perceptron()
+first, second = (engine.prepare(model, threads=1) for _ in range(2))
+feeds = {"x": np.zeros((1, 12), np.float32)}
+first.run(feeds), second.run(feeds)
+del first
+del second
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_after_runs_that_are_gone_is_heard():
+    """A plugin of OpenVINO that goes puts back the stack for signals that it found."""
+    pytest.importorskip("openvino")
+    words = [sys.executable, "-c", _SIGNAL_AFTER]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr

@@ -136,6 +136,11 @@ def _precision(layer: str, element: str) -> str:
 
 @cache
 def _core() -> Any:
+    """One for the process: where several come and go, signals crash it.
+
+    Each brings the thread a stack for signals, and going puts back the one that was there
+    before, though whoever brought that may have gone with it.
+    """
     import openvino
 
     core = openvino.Core()

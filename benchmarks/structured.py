@@ -1,13 +1,13 @@
 """Networks with fewer channels: `python -m benchmarks.structured [--case resnet20-73]`.
 
 For each seed a published network, or one of `benchmarks.vgg`, is made thinner by the recipe of
-its case in benchmarks/recipes (channels cut and repaired, then trained for a few epochs),
-exported and run on an engine. Of the training images of CIFAR-10 5,000 validate; the rest
-trains, a tenth of it held out to choose the epoch. What counts is the error of the 10,000 test
-images, which chose nothing. Training multiplies in bf16. One line per case and seed goes to
-results/structured.jsonl; those that are there with the same recipe are not run again, and a
-training that was interrupted goes on. Networks are kept in build/structured; how fast they are
-is measured by `python -m benchmarks.slim_speed`.
+its case in benchmarks/recipes (channels cut and repaired, or branches removed, then trained
+for some epochs), exported and run on an engine. Of the training images of CIFAR-10 5,000
+validate; the rest trains, a tenth of it held out to choose the epoch. What counts is the error
+of the 10,000 test images, which chose nothing. Training multiplies in bf16. One line per case
+and seed goes to results/structured.jsonl; those that are there with the same recipe are not
+run again, and a training that was interrupted goes on. Networks are kept in build/structured;
+how fast they are is measured by `python -m benchmarks.slim_speed`.
 """
 
 import argparse
@@ -45,43 +45,38 @@ class Case:
         recipe: Name of a file in benchmarks/recipes.
         settings: Of the recipe.
         peers: What others reached, in words.
-        must_pp: The drop allowed, in percentage points.
     """
 
     network: str
     recipe: str
     settings: dict[str, str]
     peers: str
-    must_pp: float
 
 
 CASES = {
     "resnet20-73": Case(
-        "resnet20", "slim_cifar", {"macs": "73%"}, "ModelOpt FastNAS: -0.69 pp", 0.4
+        "resnet20", "slim_cifar", {"macs": "73%"}, "ModelOpt FastNAS: -0.69 pp"
     ),
     "resnet20-50": Case(
         "resnet20",
         "slim_cifar",
         {"macs": "50%", "epochs": "24", "learning_rate": "0.05"},
         "Distiller at -39 %: 90.9 %",
-        1.0,
     ),
     "resnet44-50": Case(
         "resnet44",
         "slim_cifar",
         {"macs": "50%", "epochs": "12", "learning_rate": "0.05"},
         "SFP, HRank, DepGraph: -0.1 to -0.4 pp",
-        0.3,
     ),
     "resnet44-63": Case(
-        "resnet44", "shallow_cifar", {"macs": "63%"}, "NNCF int8: 7.10 %, and its speed", 0.3
+        "resnet44", "shallow_cifar", {"macs": "63%"}, "NNCF int8: 7.10 %, and its speed"
     ),
     "vgg16-13x": Case(
         "vgg16",
         "slim_cifar",
         {"parameters": "7.69%", "epochs": "10", "learning_rate": "0.05"},
         "NNI AutoCompress, 13x: 93.34 %",
-        0.3,
     ),
 }
 

@@ -7,7 +7,6 @@ of the others a tenth is held out to choose the epoch. Training multiplies in bf
 goes to results/vgg.jsonl, the weights to build/vgg; a training that was interrupted goes on.
 """
 
-import time
 from pathlib import Path
 
 import numpy as np
@@ -94,7 +93,6 @@ def _train(network: Network, step: FineTune, path: Path, *, is_last: bool) -> No
     """Train a copy; its weights go to `path`, and after the last step the line is written."""
     parts = cifar10()
     assert parts.test is not None
-    start = time.monotonic()
     with surrounded(Surroundings(checkpoints=WORK, precision="bf16")):
         done = step.apply(network, parts.training)
     if is_last:
@@ -105,7 +103,6 @@ def _train(network: Network, step: FineTune, path: Path, *, is_last: bool) -> No
             "error": error(done, parts.test),
             "error_validation": error(done, parts.validation),
             "notes": [note.text for note in done.notes],
-            "seconds": round(time.monotonic() - start, 1),
             "machine": machine.describe(),
             "command": "python -m benchmarks.vgg",
         }

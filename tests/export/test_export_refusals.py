@@ -139,6 +139,7 @@ CASES = {
         one(aten.bitwise_and.Tensor, cast(torch.int32), cast(torch.int32)),
         "works on bits",
     ),
+    "celu-double": (one(aten.celu.default, cast(torch.float64)), "is of float64"),
     "bits-not": (one(aten.bitwise_not.default, cast(torch.int32)), "works on bits"),
     "norm": (one(aten.linalg_vector_norm.default, "x", 3.0), r"has order 3\.0"),
     "var": (one(aten.var.dim, "x", [2]), "corrects for a varying size"),

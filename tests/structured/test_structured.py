@@ -20,7 +20,7 @@ from tersor.testing.networks import convolutional, samples_for
 from tersor.train.checkpoint import Checkpoint
 from tersor.train.surroundings import current
 
-TINY = Case("net", "none", {}, "nobody", 1.0)
+TINY = Case("net", "none", {}, "nobody")
 CUT = '[[step]]\nmethod = "prune.channels"\n'
 TRAIN = '[[step]]\nmethod = "train.fine_tune"\nepochs = 3\nloss = "labels"\nbatch = 16\n'
 
@@ -181,7 +181,6 @@ def test_cases_are_named_after_what_is_left_of_the_network():
         else:
             times = float(left.rstrip("x"))
             assert float(case.settings["parameters"].rstrip("%")) <= 100 / times
-        assert case.must_pp > 0
 
 
 def test_what_is_not_published_is_trained_here(monkeypatch):

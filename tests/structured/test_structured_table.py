@@ -28,7 +28,7 @@ def results(tmp_path, monkeypatch):
     """Two cases, and what was measured of them."""
     monkeypatch.setattr(records, "RESULTS", tmp_path)
     cases = {
-        name: Case("net", "none", {}, peers, 1.0)
+        name: Case("net", "none", {}, peers)
         for name, peers in {"b-73": "B: -0.69 pp", "a-50": "A: 90.9 %"}.items()
     }
     monkeypatch.setattr(structured, "CASES", cases)

@@ -79,12 +79,10 @@ class PruneChannels:
         if self.repair and samples is not None:
             before = repaired(network, known, found.keep, samples)
         result = cut(before, found.keep, known)
-        notes = self._notes(known, found)
-        if clock:
-            notes.append(clock.told(network, result, found))
-        return result.with_notes(*notes)
+        told = clock.told(network, result, found) if clock else ""
+        return result.with_notes(*self._notes(known, found, told))
 
-    def _notes(self, known: Channels, found: Chosen) -> list[Note]:
+    def _notes(self, known: Channels, found: Chosen, told: str) -> list[Note]:
         notes = [
             Note(group.name, _NAME, done=True, text=_told(group.size, int(mask.sum())))
             for group in known.groups
@@ -105,6 +103,7 @@ class PruneChannels:
                 f", not {100 * self.target.left:g} %: each group keeps a tenth of its channels"
                 ", and what is frozen stays"
             )
+        text = "; ".join(filter(None, (text, told)))
         return [*notes, Note("network", _NAME, done=found.reached, text=text)]
 
 
@@ -124,18 +123,17 @@ class _Clock:
         self._on = fastest(network)
         self.meter = Milliseconds(network, known, self._on.table())
 
-    def told(self, before: Network, after: Network, found: Chosen) -> Note:
+    def told(self, before: Network, after: Network, found: Chosen) -> str:
         """What was predicted, and what came of it."""
         from tersor.timing.meter import measured
 
         times = measured(self._on, [before, after])
         share = times[1] / times[0]
-        text = (
+        return (
             f"{self._on.engine.name}, {self._on.threads} threads: {times[1]:.3g} of "
             f"{times[0]:.3g} ms left, {100 * share:.1f} %; predicted {100 * found.left:.1f} %"
             f", {100 * (found.left / share - 1):+.0f} % off"
         )
-        return Note("network", _NAME, done=True, text=text)
 
 
 def _told(before: int, after: int) -> str:

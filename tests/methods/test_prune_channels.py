@@ -18,6 +18,7 @@ from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.channels import channels
 from tersor.network.cost import cost
+from tersor.network.network import WHOLE
 from tersor.network.slimming import Target
 from tersor.testing.networks import convolutional, half_dead, of_four, perceptron, samples_for
 from tersor.train.batches import parts
@@ -29,7 +30,7 @@ WEIGHTS = {"score": "l2", "repair": False}
 def told(network):
     """What the last note says of the whole network."""
     note = network.notes[-1]
-    assert (note.layer, note.method) == ("network", "prune.channels")
+    assert (note.layer, note.method) == (WHOLE, "prune.channels")
     return note.done, note.text
 
 

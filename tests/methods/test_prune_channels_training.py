@@ -19,6 +19,7 @@ from tersor.methods.train.ema import Ema
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.channels import channels
 from tersor.network.cost import cost
+from tersor.network.network import WHOLE
 from tersor.network.slimming import Target
 from tersor.network.soft_channels import SoftChannels
 from tersor.testing.networks import (
@@ -163,7 +164,7 @@ def test_nothing_is_left_of_a_part_but_zeros_and_notes(part):
     network, result = perceptron(), trained(part)
     assert result.module.state_dict().keys() == network.module.state_dict().keys()
     assert all(isinstance(p, torch.nn.Parameter) for p in result.module.parameters())
-    told = [note for note in result.notes if note.layer == "network"]
+    told = [note for note in result.notes if note.layer == WHOLE and not note.curve]
     assert [note.done for note in told] == [True]
     assert "% of the macs are left once zeros are cut" in told[0].text
 

@@ -14,6 +14,7 @@ from tersor.codes.masked import Masked
 from tersor.errors import ModelError
 from tersor.network.channels import channels
 from tersor.network.cost import cost
+from tersor.network.network import WHOLE
 from tersor.network.slimming import Chosen, Target
 from tersor.network.soft_channels import SoftChannels
 from tersor.network.surgery import cut
@@ -212,7 +213,7 @@ def test_notes_tell_what_is_zero_what_is_left_and_what_stays():
     soft.put(keeping(8, GONE))
     told = {note.layer: (note.done, note.text) for note in soft.notes("prune.some")}
     assert told["stem"] == (True, "2 of 8 are 0")
-    assert told["network"] == (
+    assert told[WHOLE] == (
         False,
         "70.0 % of the macs are left once zeros are cut, not 50 %",
     )

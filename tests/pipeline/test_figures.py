@@ -10,6 +10,7 @@ from tersor.data.samples import Samples
 from tersor.network.branches import branches, without
 from tersor.network.channels import channels
 from tersor.network.fold import fold_batch_norm
+from tersor.network.network import WHOLE, Note
 from tersor.network.surgery import cut
 from tersor.pipeline import figures
 from tersor.testing.networks import convolutional
@@ -91,3 +92,19 @@ def test_layers_that_lost_channels_were_folded_or_removed_say_so():
     folded = became(fold_batch_norm(network))
     assert folded["stem_bn"] == folded["deep_bn"] == "folded away"
     assert folded["stem"] == "float32"
+
+
+def test_what_is_said_of_a_network_as_a_whole_stands_by_candidates_and_hides_nothing():
+    missed = Note(WHOLE, "prune.layers", done=False, text="57 % of MACs are left")
+    reached = Note(WHOLE, "prune.channels", done=True, text="50.0 % of the macs are left")
+    trained = Note(WHOLE, "train.fine_tune", done=True, text="1 epoch", curve=((0.5, None),))
+    kept = Note("head", "prune.channels", done=False, text="4 channels stay")
+    first = convolutional().with_notes(missed, kept, reached, trained)
+    found = figures.remarks({"first": first, "second": convolutional().with_notes(reached)})
+    assert [(one["candidate"], one["method"], one["done"]) for one in found] == [
+        ("first", "prune.layers", False),
+        ("first", "prune.channels", True),
+        ("second", "prune.channels", True),
+    ]
+    assert found[0]["text"] == "57 % of MACs are left"
+    assert [one["layer"] for one in figures.skipped(first.notes)] == ["head"]

@@ -1,10 +1,12 @@
 """What was cut, found from the result's sizes alone; and its work and time, layer by layer."""
 
+import io
 import json
 
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 from torch import nn
 
 from tersor.choosing.making import Maker
@@ -24,6 +26,7 @@ from tersor.plan.recipe import Step
 from tersor.plan.recipe_file import parse_recipe
 from tersor.report.schema import check
 from tersor.report.shown_channels import Slimmed
+from tersor.report.terminal import print_report
 from tersor.testing import networks
 
 RECIPE = """
@@ -127,6 +130,31 @@ def test_the_report_of_a_recipe_that_cuts_shows_it(tmp_path):
     assert json.loads(paths["report.json"].read_text())["channels"] == found
     row = f'<td class="num">8</td><td class="num" data-v="{stem}">{stem}</td>'
     assert row in paths["report.html"].read_text()
+
+
+@pytest.mark.usefixtures("made_up_memory")
+def test_a_target_that_cannot_be_reached_is_told_though_the_original_is_kept(tmp_path):
+    network = networks.convolutional()
+    samples = networks.samples_for(network, 120)
+    labels = next(iter(network.run(dict(samples.inputs)).values())).argmax(1)
+    parts = split(Samples(samples.inputs, labels), train=True)
+    options = Options(seconds=0.3, threads=1, engines=("onnxruntime",))
+    text = RECIPE.replace("macs = 0.5", "macs = 0.0001").replace("= 100.0", "= 0.0")
+    result = compress(network, parts, recipe=parse_recipe(text), options=options)
+    assert result.report["channels"] is None
+    (remark, nothing) = result.report["remarks"]
+    assert (remark["candidate"], remark["method"], remark["done"]) == (
+        "cut",
+        "prune.channels",
+        False,
+    )
+    assert "of the macs are left, not 0.01 %: each group keeps a tenth" in remark["text"]
+    assert nothing["text"] == "0 epochs: nothing is trained"
+    page = result.save(tmp_path / "out")["report.html"].read_text()
+    assert remark["text"] in page
+    console = Console(width=200, record=True, file=io.StringIO())
+    print_report(result.report, console)
+    assert f"cut (prune.channels): {remark['text']}" in console.export_text()
 
 
 def test_several_cuts_folding_and_rounding_are_seen_through():

@@ -54,6 +54,10 @@ def document():
                 "reason": "it alone makes 41 % of the noise of all 21 layers: stays float",
             }
         ],
+        "remarks": [
+            _remark("int8", "quantize.static", "no sweep was asked for"),
+            _remark("partly int8", "prune.channels", "60.3 % of the macs are left, not 50 %"),
+        ],
         "sqnr_db": {"logits": 31.42},
         "worst": {"index": 4719, "output": "logits", "sqnr_db": 11.84},
         "worst_samples": _worst_samples(),
@@ -218,6 +222,7 @@ def unchanged():
     result["operations"]["compressed"] = result["operations"]["original"]
     result["budget"] = {"asked": {}, "met": True, "missed": [], "allowed_drop_pp": None}
     result["skipped"] = []
+    result["remarks"] = []
     result.update(stages=[], weights=[], trials=[], channels=None)
     for layer in result["layers"]:
         layer.update(what="float32", bytes_after=layer["bytes_before"], sqnr_db=None)
@@ -226,6 +231,10 @@ def unchanged():
         one["chosen"] = one["name"] == "original" and one["median_ms"] == 1.118
         one["why_not"] = None if one["chosen"] else one["why_not"] or "slower"
     return result
+
+
+def _remark(candidate, method, text):
+    return {"candidate": candidate, "method": method, "done": False, "text": text}
 
 
 def hostile(text):
@@ -240,6 +249,7 @@ def hostile(text):
         result[side]["latency"].update(engine=text, precision=text)
     result.update(model=text, version=text, command=text)
     result["skipped"] = [{"layer": text, "method": text, "reason": text}]
+    result["remarks"] = [{"candidate": text, "method": text, "done": False, "text": text}]
     result["budget"]["missed"] = [{"what": text, "asked": text, "got": text, "why": text}]
     result["budget"]["asked"] = {text: text}
     result["worst"]["output"] = text

@@ -160,6 +160,19 @@ def test_skipped_layers_are_grouped_by_reason():
     assert "and for 2 more reasons: see report.json" in printed(document)
 
 
+def test_what_is_said_of_several_candidates_stands_once_with_their_names():
+    document = report_factory.document()
+    text = printed(document, width=160)
+    assert "partly int8 (prune.channels): 60.3 % of the macs are left, not 50 %" in text
+    document["remarks"] = [
+        {"candidate": name, "method": "prune.channels", "done": True, "text": "same"}
+        for name in ("slim", "slim int8")
+    ]
+    assert "slim, slim int8 (prune.channels): same" in printed(document)
+    del document["remarks"]
+    assert "Said of candidates" not in printed(document)
+
+
 def test_several_batch_sizes_get_a_column():
     document = report_factory.document()
     assert "batch  " not in printed(document).split("Candidates")[1]

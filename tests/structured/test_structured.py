@@ -80,7 +80,7 @@ def test_a_line_holds_what_is_left_by_a_count_by_hand(tmp_path):
     assert parse_recipe(row["recipe"]) == recipe(CUT)
     assert row["notes"] == [  # and none of what stays
         f"stem: {left} of 8 channels left",
-        f"network: {100 * row['macs']:.1f} % of the macs are left",
+        f"all layers: {100 * row['macs']:.1f} % of the macs are left",
     ]
 
 

@@ -1,15 +1,18 @@
 """Milliseconds that a cut would leave, from a table with made-up times."""
 
+import re
+
 import pytest
 
 from tersor.engines import find
 from tersor.methods.prune.channels import PruneChannels
 from tersor.network.channels import channels
+from tersor.network.network import WHOLE
 from tersor.network.slimming import Target
 from tersor.network.surgery import cut
 from tersor.testing.networks import convolutional, perceptron, samples_for
 from tersor.timing import meter
-from tersor.timing.meter import Milliseconds
+from tersor.timing.meter import Fastest, Milliseconds
 from tersor.timing.prediction import predicted
 from tersor.timing.table import Table
 
@@ -54,9 +57,13 @@ def test_pruning_by_latency_tells_what_was_measured_and_predicted():
     method = PruneChannels(target=Target(latency=0.7), multiple=1, repair=False)
     result = method.apply(network, samples_for(network))
     text = result.notes[-1].text
-    assert "% off" in text
-    assert "predicted" in text
-    assert ("; onnxruntime, " in text) or ("; openvino, " in text)
+    pattern = (
+        r"[\d.]+ % of the latency are predicted to be left(, not 70 %: .*)?; "
+        r"measured [\d.]+ %, "
+        r"[\d.e-]+ of [\d.e-]+ ms on (onnxruntime|openvino), \d+ threads; "
+        r"the prediction is [+-]\d+ % off"
+    )
+    assert re.fullmatch(pattern, text)
 
 
 def test_a_time_that_cannot_be_reached_is_told_with_what_was():
@@ -64,7 +71,31 @@ def test_a_time_that_cannot_be_reached_is_told_with_what_was():
     network = convolutional()
     method = PruneChannels(target=Target(latency=1e-6), multiple=1, repair=False)
     result = method.apply(network, samples_for(network))
-    (note,) = [note for note in result.notes if note.layer == "network"]
+    (note,) = [note for note in result.notes if note.layer == WHOLE]
     assert not note.done
-    assert "of the latency are left, not 0.0001 %: " in note.text
-    assert "predicted" in note.text
+    assert "of the latency are predicted to be left, not 0.0001 %: " in note.text
+    assert "the prediction is " in note.text
+
+
+@pytest.mark.parametrize(("asked", "reached"), [(0, True), (8, False)])
+def test_what_the_engine_likes_gives_way_to_the_target_and_what_is_asked_for_does_not(
+    monkeypatch, tmp_path, asked, reached
+):
+    """Time here goes as the multiply-accumulates, and half of them cannot go by eights."""
+    monkeypatch.setattr(Fastest, "table", lambda _: free_table(tmp_path))
+    monkeypatch.setattr(meter, "liked_multiple", lambda *_: 8)
+    network = convolutional()
+    method = PruneChannels(target=Target(latency=0.4), multiple=asked, repair=False)
+    result = method.apply(network, samples_for(network))
+    (note,) = [note for note in result.notes if note.layer == WHOLE]
+    assert note.done is reached
+    assert ("in multiples of 8" in note.text) is not reached
+
+
+def free_table(folder):
+    """Of an engine whose calls take no time."""
+
+    def measure(work):
+        return 0.0 if work.op in {"call", "move"} else work.macs * 1e-3
+
+    return Table(find("onnxruntime"), threads=1, folder=folder, measure=measure)

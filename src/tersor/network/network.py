@@ -38,6 +38,8 @@ _ORDERED = {  # these want memory in the order of the dimensions
 }
 Dimension = int | str
 
+WHOLE = "all layers"  # instead of a layer's name, which has no blanks
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
@@ -63,7 +65,8 @@ class Note:
     """What a method did to a layer, or why it did nothing.
 
     Attributes:
-        layer: Name of the layer, as `tersor inspect` shows it.
+        layer: Name of the layer, as `tersor inspect` shows it; `WHOLE` if it is about all
+            of the network.
         method: Name of the method, as in "quantize.static".
         done: True if the layer was changed, False if it was skipped.
         text: How it was changed ("int8 weights, per channel"), or the reason for skipping.

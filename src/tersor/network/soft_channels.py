@@ -25,7 +25,7 @@ from torch import nn
 from tersor.errors import ModelError
 from tersor.network.channels import Group, Member, channels
 from tersor.network.dims import Kept
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.network.slimming import Chosen, Scores, Target, chosen, meter_of
 from tersor.network.zeros import averaged, statistics
 
@@ -264,7 +264,7 @@ class SoftChannels:
         text = f"{100 * self._left:.1f} % of the {self.target.of} are left once zeros are cut"
         if not reached:
             text += f", not {100 * self.target.left:g} %"
-        return [*notes, Note("network", method, done=reached, text=text)]
+        return [*notes, Note(WHOLE, method, done=reached, text=text)]
 
     def _told(self) -> list[tuple[str, str]]:
         """Layers or groups that stay whole, and why."""

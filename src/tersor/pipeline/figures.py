@@ -13,7 +13,7 @@ from tersor.engines import available, find
 from tersor.network.cost import cost
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.report import searched
 from tersor.report.document import (
     Candidate,
@@ -21,6 +21,7 @@ from tersor.report.document import (
     Latency,
     LayerResult,
     Metric,
+    Remark,
     Resolution,
     Skipped,
     Worst,
@@ -237,10 +238,20 @@ def _became(layer: Layer, now: Layer | None, foldable: Container[str]) -> str:
 
 def skipped(notes: Sequence[Note]) -> list[Skipped]:
     """Layers that no method changed, each with the last reason."""
-    notes = [note for note in notes if not note.curve]
+    notes = [note for note in notes if note.layer != WHOLE]
     done = {note.layer for note in notes if note.done}
     last = {note.layer: note for note in notes if note.layer not in done}
     return [{"layer": n.layer, "method": n.method, "reason": n.text} for n in last.values()]
+
+
+def remarks(made: Mapping[str, Network]) -> list[Remark]:
+    """What was said of candidates as a whole, by their names; trainings are told elsewhere."""
+    return [
+        {"candidate": name, "method": note.method, "done": note.done, "text": note.text}
+        for name, network in made.items()
+        for note in network.notes
+        if note.layer == WHOLE and not note.curve
+    ]
 
 
 def rating(found: Rating) -> searched.Rating:

@@ -43,7 +43,7 @@ class Findings:
 
     Attributes:
         original: The untouched model.
-        compressed: The winner's network.
+        made: The candidates' networks, by name.
         parts: The samples by purpose.
         outcome: The contest.
         judge: Who judged.
@@ -58,7 +58,7 @@ class Findings:
     """
 
     original: Original
-    compressed: Network
+    made: dict[str, Network]
     parts: Split
     outcome: Outcome
     judge: Judge
@@ -70,6 +70,11 @@ class Findings:
     searches: list[Search | Rating]
     codec: str
     maker: Maker
+
+    @property
+    def compressed(self) -> Network:
+        """The winner's network."""
+        return self.made.get(self.outcome.winner.program.name, self.original.network)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -221,6 +226,7 @@ def _report(findings: Findings, published: _Published, runnable: Runnable) -> Re
         "candidates": figures.candidates(outcome, findings.terms, batch)
         + figures.not_made(findings.failed, batch),
         "resolution": figures.resolution(outcome, judge.limit_pp),
+        "remarks": figures.remarks(findings.made),
         "trainings": figures.trainings(findings.compressed.notes),
         "searches": [figures.search(s) for s in findings.searches if isinstance(s, Search)],
         "ratings": [figures.rating(s) for s in findings.searches if isinstance(s, Rating)],

@@ -107,7 +107,7 @@ class Work:
         with self._phase("verify the file") as told:
             findings = Findings(
                 original=original,
-                compressed=made.get(outcome.winner.program.name, original.network),
+                made=made,
                 parts=parts,
                 outcome=outcome,
                 judge=judge,

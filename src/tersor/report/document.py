@@ -142,6 +142,19 @@ class Skipped(TypedDict):
     reason: str
 
 
+class Remark(TypedDict):
+    """What a method of a candidate says of the network as a whole.
+
+    Attributes:
+        done: False if it did nothing, or could not reach what it was to reach.
+    """
+
+    candidate: str
+    method: str
+    done: bool
+    text: str
+
+
 class Worst(TypedDict):
     """The test sample whose output differs most from the original's."""
 
@@ -266,6 +279,7 @@ class Report(TypedDict):
         resolution: What the samples that chose can tell; null if nothing was judged.
         searches: For mixes of integer and float layers, one for each candidate with a search.
         ratings: Searches for rates, one for each candidate with one.
+        remarks: Of all candidates that could be made, the winner or not.
         trainings: Of the compressed network, in order.
         stages: The file after each step that won; none where that is before and after only.
         weights: Values of the largest layers that were changed, at most 8.
@@ -306,6 +320,7 @@ class Report(TypedDict):
     resolution: NotRequired[Resolution | None]
     searches: NotRequired[list[Search]]
     ratings: NotRequired[list[Rating]]
+    remarks: NotRequired[list[Remark]]
     trainings: NotRequired[list[Training]]
     stages: NotRequired[list[Stage]]
     weights: NotRequired[list[WeightView]]

@@ -207,6 +207,7 @@ def _charts(report: Report, limits: Limits) -> dict[str, Any]:
         "kind": words.kind_words(report),
         "repeated": evidence.repeated_words(report["candidates"]),
         "searched": evidence.search_words(report),
+        "remarks": words.remark_groups(report)[: limits.rows],
         "trained": evidence.training_words(report)[:_TRAININGS],
         "curves": charts.curves(report)[:_TRAININGS],
         "noisy": any(not one["quiet"] for one in shown),

@@ -5,7 +5,7 @@ cut but long names; reasons that have no room become footnotes. A terminal that 
 know Unicode gets ASCII.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from rich.console import Console, RenderableType
 from rich.padding import Padding
@@ -57,8 +57,9 @@ def _parts(report: Report, screen: Screen, *, full: bool) -> Iterable[Renderable
     yield Padding(_headline(report, screen), (1, 0, 1, 1))
     yield from _sentences(report, screen)
     yield from _candidates(report, screen)
+    yield from _reasons("Said of candidates as a whole", words.remark_groups(report), screen)
     yield from _layers(report, screen, full=full)
-    yield from _skipped(report, screen)
+    yield from _reasons("Skipped", words.skipped_groups(report), screen)
     yield from _variants(report, screen)
     yield from _ending(report, screen)
 
@@ -205,12 +206,13 @@ def _bytes(layers: list[LayerResult]) -> list[str]:
     return [units.bytes_text(before), units.bytes_text(after)]
 
 
-def _skipped(report: Report, screen: Screen) -> Iterable[RenderableType]:
-    """What was left as it was, and why: one line for each reason."""
-    groups = words.skipped_groups(report)
+def _reasons(
+    title: str, groups: Sequence[tuple[str, str, str]], screen: Screen
+) -> Iterable[RenderableType]:
+    """What methods said of layers or candidates: one line for each reason."""
     if not groups:
         return
-    yield Padding(screen.text(("Skipped", "bold")), (1, 0, 0, 0))
+    yield Padding(screen.text((title, "bold")), (1, 0, 0, 0))
     for names, method, reason in groups[:ROWS]:
         line = screen.text(names, (f" ({method}): ", "dim"), reason)
         yield Padding(line, (0, 0, 0, 2))

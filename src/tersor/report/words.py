@@ -362,6 +362,18 @@ def skipped_groups(report: Report) -> list[tuple[str, str, str]]:
     ]
 
 
+def remark_groups(report: Report) -> list[tuple[str, str, str]]:
+    """What was said of candidates as a whole: their names, method, text."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for one in report.get("remarks", []):
+        names = groups.setdefault((one["method"], one["text"]), [])
+        names.append(plain(one["candidate"], 60))
+    return [
+        (_some(names), plain(method), plain(text, 400))
+        for (method, text), names in groups.items()
+    ]
+
+
 def _some(names: list[str], limit: int = 5) -> str:
     if len(names) <= limit:
         return ", ".join(names)

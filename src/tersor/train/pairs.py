@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tersor.errors import InputError, ModelError
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.network.shapes import Shape, shapes
 from tersor.network.stages import channel_axes, stages
 from tersor.train.during import Run
@@ -78,7 +78,7 @@ class Pairs:
         left = [
             Note(name, method, done=False, text=f"left out: {why}") for name, why in self.left
         ]
-        return (Note("all layers", method, done=True, text=told), *left)
+        return (Note(WHOLE, method, done=True, text=told), *left)
 
 
 def at_stages(

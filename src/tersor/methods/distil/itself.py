@@ -26,7 +26,7 @@ from torch.func import functional_call
 
 from tersor.errors import InputError
 from tersor.network.modes import set_training
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.train.during import Epoch, Forward, Part, Run
 from tersor.train.imitation import Imitation
 from tersor.train.loop import trainable
@@ -126,7 +126,7 @@ class _Selfish(Part):
             return []
         whose = "mean of" if self._settings.teacher == "mean" else "best of"
         text = f"{whose} its own weights at temperature {self._imitation.temperature:g}"
-        return [Note("all layers", _NAME, done=True, text=text)]
+        return [Note(WHOLE, _NAME, done=True, text=text)]
 
     def state(self) -> dict[str, torch.Tensor]:
         return {_ERROR: torch.tensor(self._error, dtype=torch.float64), **self._tensors}

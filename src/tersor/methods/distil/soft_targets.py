@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 
 from tersor.errors import InputError
-from tersor.network.network import Note
+from tersor.network.network import WHOLE, Note
 from tersor.train.during import Forward, Needs, Part, Run
 from tersor.train.imitation import Imitation
 
@@ -73,7 +73,7 @@ class _Softened(Part):
         if self._imitation is None:
             return []
         text = f"soft targets at temperature {self._imitation.temperature:g}"
-        return [Note("all layers", _NAME, done=True, text=text)]
+        return [Note(WHOLE, _NAME, done=True, text=text)]
 
 
 DURING = SoftTargets

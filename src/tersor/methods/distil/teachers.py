@@ -23,7 +23,7 @@ from tersor.errors import InputError
 from tersor.network.capture import load_pt2
 from tersor.network.from_onnx.file import parse
 from tersor.network.from_onnx.reader import build
-from tersor.network.network import Network, Note, Port
+from tersor.network.network import WHOLE, Network, Note, Port
 from tersor.store.model import load_model
 from tersor.train.during import Forward, Needs, Part, Run
 from tersor.train.imitation import Imitation
@@ -113,7 +113,7 @@ class _Taught(Part):
         names = [Path(model).name for model in self._settings.models]
         names += ["the original"] * self._settings.original
         text = f"mean of {', '.join(names)} at temperature {self._imitation.temperature:g}"
-        return [Note("all layers", _NAME, done=True, text=text)]
+        return [Note(WHOLE, _NAME, done=True, text=text)]
 
 
 def _read(path: Path) -> Network:

@@ -18,9 +18,9 @@ from typing import Literal
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.network.channels import Channels, channels
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.network.repair import repaired
-from tersor.network.slimming import Chosen, Target, chosen, meter_of
+from tersor.network.slimming import Chosen, Meter, Scores, Target, chosen, meter_of
 from tersor.network.surgery import cut
 from tersor.train.batches import not_held_out
 from tersor.train.channel_scores import WEIGHTS_ONLY, Name, channel_scores
@@ -40,7 +40,8 @@ class PruneChannels:
         scope: "global": channels of all groups compete; "local": each group loses the same
             share.
         multiple: As many channels as are left of a layer are a multiple of this; 0 for what
-            the engine likes, as it is measured where the target is latency, else 1.
+            the engine likes, as it is measured where the target is latency, or for as large
+            a part of that as reaches the target; else for 1.
         repair: Whether layers make up for what they no longer get, where there are samples.
         ignore: Names of layers whose results stay whole; "re:..." is a regular expression.
     """
@@ -60,7 +61,7 @@ class PruneChannels:
         """See `Method.apply`. Needs samples, but for scores of weights."""
         known = channels(network, self.ignore)
         if self.target.left == 1:
-            note = Note("network", _NAME, done=False, text=f"all {self.target.of} may be left")
+            note = Note(WHOLE, _NAME, done=False, text=f"all {self.target.of} may be left")
             return network.with_notes(note)
         if not known.groups:
             raise ModelError("The network", "has no channels to cut", _why(known))
@@ -72,15 +73,25 @@ class PruneChannels:
         clock = _Clock(network, known) if self.target.of == "latency" else None
         meter = clock.meter if clock else meter_of(self.target.of, network, known)
         multiple = self.multiple or (clock.meter.liked() if clock else 1)
-        found = chosen(
-            known, scores, meter, self.target.left, multiple=multiple, scope=self.scope
-        )
+        found = self._chosen(known, scores, meter, multiple)
         before = network
         if self.repair and samples is not None:
             before = repaired(network, known, found.keep, samples)
         result = cut(before, found.keep, known)
         told = clock.told(network, result, found) if clock else ""
         return result.with_notes(*self._notes(known, found, told))
+
+    def _chosen(
+        self, known: Channels, scores: Scores, meter: Meter, multiple: int | dict[str, int]
+    ) -> Chosen:
+        """Which channels stay; what the engine likes gives way to the target."""
+        target = self.target.left
+        found = chosen(known, scores, meter, target, multiple=multiple, scope=self.scope)
+        while not found.reached and isinstance(multiple, dict) and max(multiple.values()) > 1:
+            multiple = {name: max(1, each // 2) for name, each in multiple.items()}
+            finer = chosen(known, scores, meter, target, multiple=multiple, scope=self.scope)
+            found = min(found, finer, key=lambda one: one.left)
+        return found
 
     def _notes(self, known: Channels, found: Chosen, told: str) -> list[Note]:
         notes = [
@@ -97,14 +108,17 @@ class PruneChannels:
             )
             for each in known.frozen
         ]
-        text = f"{100 * found.left:.1f} % of the {self.target.of} are left"
+        are = "are predicted to be left" if told else "are left"
+        text = f"{100 * found.left:.1f} % of the {self.target.of} {are}"
         if not found.reached:
+            rounded = f" in multiples of {self.multiple}" if self.multiple > 1 else ""
+            stays = "what is frozen" + ", and what is no layer," * bool(told)
             text += (
                 f", not {100 * self.target.left:g} %: each group keeps a tenth of its channels"
-                ", and what is frozen stays"
+                f"{rounded}, and {stays} stays"
             )
         text = "; ".join(filter(None, (text, told)))
-        return [*notes, Note("network", _NAME, done=found.reached, text=text)]
+        return [*notes, Note(WHOLE, _NAME, done=found.reached, text=text)]
 
 
 def _shown(network: Network, samples: Samples | None) -> Samples | None:
@@ -124,15 +138,15 @@ class _Clock:
         self.meter = Milliseconds(network, known, self._on.table())
 
     def told(self, before: Network, after: Network, found: Chosen) -> str:
-        """What was predicted, and what came of it."""
+        """What came of what was predicted."""
         from tersor.timing.meter import measured
 
         times = measured(self._on, [before, after])
         share = times[1] / times[0]
         return (
-            f"{self._on.engine.name}, {self._on.threads} threads: {times[1]:.3g} of "
-            f"{times[0]:.3g} ms left, {100 * share:.1f} %; predicted {100 * found.left:.1f} %"
-            f", {100 * (found.left / share - 1):+.0f} % off"
+            f"measured {100 * share:.1f} %, {times[1]:.3g} of {times[0]:.3g} ms on "
+            f"{self._on.engine.name}, {self._on.threads} threads; "
+            f"the prediction is {100 * (found.left / share - 1):+.0f} % off"
         )
 
 

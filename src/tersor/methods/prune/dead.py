@@ -15,7 +15,7 @@ import numpy as np
 
 from tersor.data.samples import Samples
 from tersor.network.channels import channels
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.network.surgery import cut
 from tersor.network.zeros import averaged, dead
 
@@ -47,7 +47,7 @@ class PruneDead:
             notes.append(Note(name, _NAME, done=False, text=f"its channels stay: {why}"))
         if not keep:
             text = "no channel contributes nothing"
-            return network.with_notes(*notes, Note("network", _NAME, done=False, text=text))
+            return network.with_notes(*notes, Note(WHOLE, _NAME, done=False, text=text))
         return cut(network, keep, known).with_notes(*notes)
 
 

@@ -31,7 +31,7 @@ from tersor.data.samples import Batch, Samples
 from tersor.errors import DataError, InputError, ModelError
 from tersor.network.channels import Channels, channels
 from tersor.network.heads import Heads, Reader, heads, norms
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.network.running import Runner, for_running
 from tersor.network.shapes import batch_size_for
 from tersor.network.surgery import cut
@@ -83,7 +83,7 @@ class PruneHeads:
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`. Needs samples for the score "output" only."""
         if self.count == 0 or (self.count is None and self.fraction == 0):
-            note = Note("network", _NAME, done=False, text="no head is to go")
+            note = Note(WHOLE, _NAME, done=False, text="no head is to go")
             return network.with_notes(note)
         if self.score == "output" and samples is None:
             allowed = f"given: {_NAME} looks at what heads do to outputs"
@@ -149,7 +149,7 @@ class PruneHeads:
         if gone == wanted:
             return []
         text = f"{wanted} heads were to go, {gone} went: one of each attention stays"
-        return [Note("network", _NAME, done=False, text=text)]
+        return [Note(WHOLE, _NAME, done=False, text=text)]
 
 
 def _names(found: Heads) -> set[str]:

@@ -33,7 +33,7 @@ from tersor.errors import DataError, InputError, ModelError
 from tersor.network.branches import Branch, blocks, branches, without
 from tersor.network.channels import channels
 from tersor.network.cost import cost
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.network.running import batch_size_of, each_value, for_running
 from tersor.network.workers import over_batches
 from tersor.train.objective import resolve
@@ -83,7 +83,7 @@ class PruneLayers:
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`."""
         if (self.count == 0 and self.macs is None) or self.macs == 1:
-            note = Note("network", _NAME, done=False, text="no branch is to go")
+            note = Note(WHOLE, _NAME, done=False, text="no branch is to go")
             return network.with_notes(note)
         if samples is None:
             allowed = f"given: {_NAME} looks at what branches do to them"
@@ -194,7 +194,7 @@ class _Choice:
         if self.left is not None:
             asked = f"{self.left:.1%} of MACs were to be left"
         text = f"{asked}: without all that can go {self._share(gone):.1%} of MACs are left"
-        return [Note("network", _NAME, done=False, text=text)]
+        return [Note(WHOLE, _NAME, done=False, text=text)]
 
 
 def _rank(price: float, value: float) -> float:

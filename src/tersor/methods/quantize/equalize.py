@@ -31,7 +31,7 @@ from tersor.errors import InputError
 from tersor.network.arguments import arguments, op_name
 from tersor.network.fold import fold_batch_norm
 from tersor.network.layers import Layer, layers
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 
 _NAME = "quantize.equalize"
 _ELEMENTWISE = {"relu", "dropout", "clone", "alias", "leaky_relu"}
@@ -56,7 +56,7 @@ class Equalize:
     def apply(self, network: Network, samples: Samples | None = None) -> Network:
         """See `Method.apply`. Needs no samples."""
         if self.sweeps == 0:
-            note = Note("network", _NAME, done=False, text="no sweep was asked for")
+            note = Note(WHOLE, _NAME, done=False, text="no sweep was asked for")
             return network.with_notes(note)
         result = fold_batch_norm(network)
         found = _sets(result)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from tersor.data.samples import Samples
 from tersor.errors import InputError
-from tersor.network.network import Network, Note
+from tersor.network.network import WHOLE, Network, Note
 from tersor.train.during import During
 from tersor.train.loop import Fitted, fit
 from tersor.train.optimizer import Optimizer
@@ -55,11 +55,11 @@ class FineTune:
         if samples is None:
             raise InputError("samples", got=None, allowed="given: they are trained on")
         if not self.epochs:
-            note = Note("all layers", _NAME, done=False, text="0 epochs: nothing is trained")
+            note = Note(WHOLE, _NAME, done=False, text="0 epochs: nothing is trained")
             return network.with_notes(note)
         fitted = fit(network, samples, self)
         curve = tuple((epoch.loss, epoch.error) for epoch in fitted.epochs)
-        note = Note("all layers", _NAME, done=fitted.best > 0, text=_told(fitted), curve=curve)
+        note = Note(WHOLE, _NAME, done=fitted.best > 0, text=_told(fitted), curve=curve)
         return fitted.network.with_notes(note)
 
 

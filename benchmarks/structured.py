@@ -20,6 +20,7 @@ import torch
 from benchmarks import records, vgg
 from benchmarks.error_rate import error
 from benchmarks.smallest import cifar10, published
+from benchmarks.training import kept_in
 from tersor import machine
 from tersor.data.samples import Samples
 from tersor.data.split import Split
@@ -29,7 +30,6 @@ from tersor.network.network import Network
 from tersor.plan.changing import with_settings
 from tersor.plan.recipe import Recipe
 from tersor.plan.recipe_file import load_recipe
-from tersor.train.surroundings import Surroundings, surrounded
 
 NAME = "structured"
 WORK = records.ROOT / "build" / NAME
@@ -145,7 +145,7 @@ def measure(name: str, seed: int, recipe: Recipe) -> None:
 def thinned(network: Network, samples: Samples, recipe: Recipe, folder: Path) -> Network:
     """What the steps of the recipe make of a network."""
     (candidate,) = recipe.candidates
-    with surrounded(Surroundings(checkpoints=folder, precision="bf16")):
+    with kept_in(folder):
         for step in candidate.steps:
             network = step.build().apply(network, samples)
     return network

@@ -17,13 +17,13 @@ import tersor
 from benchmarks import records
 from benchmarks.error_rate import error
 from benchmarks.smallest import cifar10
+from benchmarks.training import kept_in
 from tersor import machine
 from tersor.methods.train.augment import Augment
 from tersor.methods.train.fine_tune import FineTune
 from tersor.network.cost import cost
 from tersor.network.network import Network
 from tersor.train.optimizer import Optimizer
-from tersor.train.surroundings import Surroundings, surrounded
 
 NAME = "vgg"
 SUBJECT = "vgg16"
@@ -93,7 +93,7 @@ def _train(network: Network, step: FineTune, path: Path, *, is_last: bool) -> No
     """Train a copy; its weights go to `path`, and after the last step the line is written."""
     parts = cifar10()
     assert parts.test is not None
-    with surrounded(Surroundings(checkpoints=WORK, precision="bf16")):
+    with kept_in(WORK):
         done = step.apply(network, parts.training)
     if is_last:
         row: records.Row = {

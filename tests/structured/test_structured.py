@@ -1,13 +1,14 @@
 """Networks made thinner: what a line holds, what is run again, and how errors are counted."""
 
 import sys
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import numpy as np
 import onnx
 import pytest
 import torch
-from benchmarks import records, structured, subjects, vgg
+from benchmarks import records, structured, subjects, training, vgg
 from benchmarks.structured import CASES, RECIPES, Case
 
 import tersor
@@ -209,6 +210,16 @@ def test_steps_follow_each_other_in_bf16_with_a_folder_for_their_state(tmp_path)
         ("b", "net a", "samples", tmp_path, True),
     ]
     assert current().checkpoints is None
+
+
+def test_how_far_a_training_is_is_drawn(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        training, "progress", lambda: nullcontext(lambda *args: seen.append(args))
+    )
+    with training.kept_in(tmp_path / "net-1"):
+        current().tell(0.25)
+    assert seen == [("net-1", 0.25)]
 
 
 def test_a_training_that_was_interrupted_goes_on(tmp_path, monkeypatch):

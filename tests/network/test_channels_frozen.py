@@ -102,14 +102,28 @@ def test_parts_may_be_frozen_for_several_reasons():
     )
 
 
-def test_a_layer_that_is_frozen_in_part_is_none_of_the_frozen():
+def test_of_a_layer_that_is_frozen_in_part_the_frozen_channels_are_told():
     def in_part(x):
         return torch.cat([x[:, :3].softmax(1), x[:, 3:]], 1)
 
     network, found = followed(between(in_part), IMAGE)
-    assert list(frozen(found)) == ["out"]
+    assert frozen(found)["a"] == "3: softmax (softmax) needs all of them"
     assert described(found)[1] == "a[3:8] 5: a.weight:0+ a.bias:0 out.weight:1-"
     assert_cuts_like_zeros(network, (IMAGE,), found, random_part(found))
+
+
+def test_channels_that_are_frozen_twice_over_are_counted_once():
+    """Groups of four and of six: no channel can go by itself or with its group."""
+    module = Made(
+        lambda m, x: m.out(m.c(m.b(m.a(x)))),
+        a=nn.Conv2d(3, 12, 1),
+        b=nn.Conv2d(12, 12, 1, groups=4),
+        c=nn.Conv2d(12, 12, 1, groups=6),
+        out=nn.Conv2d(12, 4, 1),
+    )
+    _, found = followed(module, IMAGE)
+    for each in found.frozen:
+        assert each.count <= 12
 
 
 def test_channels_added_to_those_that_stand_elsewhere_are_frozen():
@@ -120,7 +134,7 @@ def test_channels_added_to_those_that_stand_elsewhere_are_frozen():
         out=nn.Conv2d(12, 4, 1),
     )
     _, found = followed(module, IMAGE)
-    assert frozen(found)["a"] == "12: its channels are tied to others in another order"
+    assert frozen(found)["a"] == "12: add (add) has pairs of them on one axis"
     assert not found.groups
 
 

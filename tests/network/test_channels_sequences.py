@@ -285,12 +285,6 @@ CASES = {
         ),
         [
             units(
-                "part.weight_ih_l0/1 8:",
-                *("weight_ih_l0:0+", "weight_hh_l0:0+", "weight_hr_l0:1-"),
-                *("weight_ih_l0_reverse:0+", "weight_hh_l0_reverse:0+"),
-                "weight_hr_l0_reverse:1-",
-            ).removesuffix(" out.weight:1-"),
-            units(
                 "part.weight_hr_l0 5:",
                 *("weight_hh_l0:1-", "weight_hr_l0:0+"),
                 *("weight_hh_l0_reverse:1-", "weight_hr_l0_reverse:0+"),

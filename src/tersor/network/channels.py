@@ -17,7 +17,7 @@ network are frozen, and weights that are held by a code.
 
 import operator
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,7 +29,7 @@ from torch import fx
 from tersor.codes.code import Code
 from tersor.errors import InputError, ModelError, UnsupportedError
 from tersor.network.arguments import is_aten, op_name
-from tersor.network.dims import Dim, Kept, all_owners, product
+from tersor.network.dims import Dim, Kept, all_owners, product, squared
 from tersor.network.following import moves, norms, products, same
 from tersor.network.following.trail import Axes, Rule, Trail
 from tersor.network.layers import Layer, layers
@@ -169,6 +169,8 @@ def channels(network: Network, ignore: Sequence[str] = ()) -> Channels:
     trail = Trail(_values(network))
     for node in network.graph.nodes:
         trail.axes[node] = _followed(network, trail, node)
+        _freeze_squared(trail, [node])
+    _freeze_squared(trail, trail.axes)  # what was tied later
     for node in network.graph.output_node().all_input_nodes:
         for dim in trail.of(node):
             dim.freeze("it is an output of the network")
@@ -217,6 +219,17 @@ def _by_rule(trail: Trail, node: fx.Node) -> Any:
     if rule is None or any(0 in _shape(trail.values[r.name]) for r in node.all_input_nodes):
         return trail.unknown(node)
     return rule(trail, node)
+
+
+def _freeze_squared(trail: Trail, nodes: Iterable[fx.Node]) -> None:
+    """What stands twice in a product stays: no position of it is that of one channel alone."""
+    known: set[Dim] = set()
+    for node in nodes:
+        for axes in trail.tensors(node):
+            new = {dim.root for dim in axes} - known
+            known |= new
+            for dim in new:
+                trail.freeze(node, *squared(dim), why="has pairs of them on one axis")
 
 
 def _shape(value: Any) -> tuple[int, ...]:
@@ -361,13 +374,20 @@ def _free(name: str, taken: set[str]) -> str:
 
 
 def _frozen(makers: Mapping[str, _Maker]) -> list[Frozen]:
+    """Channels of which no leaf may be cut, each counted once."""
     found = []
     for layer, maker in makers.items():
-        dim = maker.dim
-        if all(leaf.frozen or leaf.size == 1 for leaf in dim.leaves()):
-            reasons: dict[str, int] = {}
-            for leaf, own in all_owners(dim).items():
-                why = leaf.frozen or (_SINGLE if dim.size == 1 else _APART)
-                reasons[why] = reasons.get(why, 0) + int((own >= 0).sum())
-            found += [Frozen(layer, count, why) for why, count in reasons.items()]
+        stay = np.ones(maker.dim.size, bool)
+        known = all_owners(maker.dim)
+        for leaf, own in known.items():
+            if not leaf.frozen and leaf.size > 1:
+                stay &= own < 0
+        reasons: dict[str, int] = {}
+        for leaf, own in known.items():
+            count = int((stay & (own >= 0)).sum())
+            if count:
+                why = leaf.frozen or (_SINGLE if maker.dim.size == 1 else _APART)
+                reasons[why] = reasons.get(why, 0) + count
+                stay &= own < 0
+        found += [Frozen(layer, count, why) for why, count in reasons.items()]
     return found

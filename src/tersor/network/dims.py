@@ -112,6 +112,18 @@ class Dim:
         self.root._same = other.root
 
 
+def squared(dim: Dim) -> list[Dim]:
+    """Leaves that stand in two factors of one product: (i, j) belongs to both i and j."""
+    found, waiting = [], [dim]
+    while waiting:
+        each = waiting.pop().root
+        if each._form is _Form.PRODUCT:
+            own = [leaf for part in each.factors() for leaf in set(part.leaves())]
+            found += [leaf for leaf in set(own) if own.count(leaf) > 1]
+        waiting += each._parts
+    return found
+
+
 def total(dims: Iterable[Dim]) -> Dim:
     """Dimensions one after the other; those of no positions are left out."""
     found = [dim.root for dim in dims if dim.size]

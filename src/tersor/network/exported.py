@@ -282,7 +282,16 @@ def _passes(node: fx.Node) -> fx.Node | None:
 
 
 def _compose(node: fx.Node) -> None:
-    """Write the normalization of decomposed graphs as the whole operation that it was."""
+    """Write operations of a graph as those that say all that they mean.
+
+    The normalization of decomposed graphs becomes the whole one that it was; axes of one
+    position that are left out are named, so that no other one goes when it has one position.
+    """
+    if op_name(node) == "squeeze" and len(node.args) == 1:
+        shape = node.all_input_nodes[0].meta["val"].shape
+        ones = [axis for axis, size in enumerate(shape) if fixed_size(size) == 1]
+        node.target = torch.ops.aten.squeeze.dims
+        node.args = (node.args[0], ones)
     if node.target is not operator.getitem or node.args[1] != 0:
         return
     source = node.args[0]

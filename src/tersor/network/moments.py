@@ -170,7 +170,7 @@ class _Window:
         sums: list[torch.Tensor] = []
         count = 0
         for i, pair in enumerate(pairs, number):
-            exact, rounded = (self._rows(value.float(), rows, i) for value in pair)
+            exact, rounded = (self._rows(value.detach().float(), rows, i) for value in pair)
             both = [(each.transpose(1, 2) @ rounded).double() for each in (rounded, exact)]
             sums = [a + b for a, b in zip(sums, both, strict=True)] if sums else both
             count += rounded.shape[1]

@@ -44,7 +44,7 @@ def _broadcast(a: torch.Tensor, b: Any) -> Shape | None:
         return None
 
 
-def _cat(tensors: list[torch.Tensor], dim: int) -> Shape | None:
+def _cat(tensors: list[torch.Tensor], dim: int = 0) -> Shape | None:
     shapes = [list(t.shape) for t in tensors]
     rank = len(shapes[0])
     if not -rank <= dim < rank or any(t.dtype != tensors[0].dtype for t in tensors):

@@ -165,17 +165,17 @@ class _Zeros(fx.Interpreter):
         """The value, with other numbers wherever it may not be 0."""
         if n.op in {"placeholder", "output"}:
             return super().run_node(n)
-        if all(read in self._constant for read in n.all_input_nodes):
-            self._constant.add(n)
-            return super().run_node(n)
         name = op_name(n) or str(n.target).removesuffix(".default")
+        is_constant = all(read in self._constant for read in n.all_input_nodes)
         if name in _SUMS:
             for read in n.all_input_nodes:
-                if read not in self._constant:
+                if is_constant or read not in self._constant:
                     self._look(n, self.env[read], self._axes[read.name], name)
-        if name == "embedding":
-            return self._embedded(n)
-        result = self._tried(n)
+        if is_constant:
+            self._constant.add(n)
+            result = super().run_node(n)
+        else:
+            result = self._embedded(n) if name == "embedding" else self._tried(n)
         if name in _SUMS and _SUMS[name] in _RECURRENT:
             self._look(n, result, self._axes[n.name], name)
         return result

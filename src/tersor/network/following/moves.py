@@ -213,6 +213,7 @@ def chosen(trail: Trail, node: fx.Node) -> Axes:
     axes = list(trail.of(first_tensor(node)))
     axis = axis_of(len(axes), given["dim"])
     trail.freeze(node, axes[axis], why="takes positions by their numbers")
+    trail.freeze(node, *trail.of(given["index"]))
     axes[axis] = Dim(trail.shape(node)[axis], POSITIONS_TAKEN)
     return tuple(axes)
 
@@ -236,8 +237,9 @@ def embedded(trail: Trail, node: fx.Node) -> Axes:
     """Rows by their numbers."""
     given = arguments(node)
     rows, width = trail.of(given["weight"])
-    trail.freeze(node, rows, why="takes rows by their numbers")
-    return (*trail.of(given["indices"]), width)
+    numbers = trail.of(given["indices"])
+    trail.freeze(node, rows, *numbers, why="takes rows by their numbers")
+    return (*numbers, width)
 
 
 def padded(trail: Trail, node: fx.Node) -> Any:
@@ -284,6 +286,8 @@ def interleaved(trail: Trail, node: fx.Node) -> Any:
     (copies,) = trail.fresh([given["repeats"]])
     trail.freeze(node, copies, why="copies all of them")
     axes[axis] = product([axes[axis], copies])
+    if given.get("output_size") is not None:
+        trail.rewrite(node, output_size=axes[axis])
     return tuple(axes)
 
 

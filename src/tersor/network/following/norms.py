@@ -28,12 +28,18 @@ from tersor.network.following.trail import (
     first_tensor,
 )
 
+_CASTS = {"to", "_to_copy", "type_as", "float", "double", "half"}
 _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 
 
 def normalized(trail: Trail, node: fx.Node) -> Any:
-    """Batch and instance normalization: every channel by itself."""
+    """Batch and instance normalization: every channel by itself.
+
+    Of an instance all positions count, and where these hold channels, too, they stay.
+    """
     axes = trail.of(first_tensor(node))
+    if op_name(node) == "instance_norm":
+        trail.freeze(node, *axes[2:])
     _tie_vectors(trail, node, axes[min(1, len(axes) - 1)])
     value = trail.values[node.name]
     if isinstance(value, torch.Tensor):
@@ -121,6 +127,8 @@ def added_up(trail: Trail, node: fx.Node) -> Any:
 
 def _is_square(node: fx.Node) -> bool:
     name, args = op_name(node), node.args
+    if name in _CASTS:
+        return _is_square(first_tensor(node))
     if name == "mul":
         return args[0] is args[1]
     return name == "square" or (name == "pow" and bool(args[1] == 2))

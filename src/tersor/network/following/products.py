@@ -199,6 +199,8 @@ def recurrent(trail: Trail, node: fx.Node) -> Any:
     """Recurrent layers: a unit goes with all of its gates, and with its state.
 
     All layers and directions have as many units, since their states stand in one tensor.
+    Units stay where results are projections of them: torch tells these from others by their
+    number.
     """
     given = arguments(node)
     if "data" in given:  # sequences of several lengths, packed
@@ -210,7 +212,15 @@ def recurrent(trail: Trail, node: fx.Node) -> Any:
     size = len(params) // cells
     unit = trail.of(states[-1])[-1]
     result = hidden[-1]
+    if unit.size != result.size:
+        trail.freeze(node, unit, why="tells projections by the number of units")
     inputs = x[-1]
+    time, batch = _steps(x, is_batch_first=bool(given["batch_first"]))
+    trail.freeze(node, time, why="goes along them")
+    for layer, *several, _ in (trail.of(state) for state in states):
+        trail.freeze(node, layer, why="has a state for each layer and direction")
+        for dim in several:
+            tie(dim, batch)
     for start in range(0, len(params), size * ways):
         for way in range(ways):
             own = params[start + way * size : start + (way + 1) * size]
@@ -218,6 +228,13 @@ def recurrent(trail: Trail, node: fx.Node) -> Any:
         inputs = total([result] * ways)
     sequence = (*x[:-1], inputs)
     return [sequence, *(trail.of(state) for state in states)]
+
+
+def _steps(x: Axes, *, is_batch_first: bool) -> tuple[Dim, Dim]:
+    """The axis of time of an input, and that of samples; the first, where there is one."""
+    if len(x) < 3:
+        return x[0], x[0]
+    return (x[1], x[0]) if is_batch_first else (x[0], x[1])
 
 
 def _cell(trail: Trail, node: fx.Node, params: Sequence[fx.Node], dims: Axes) -> None:
@@ -251,6 +268,8 @@ def reset_before(trail: Trail, node: fx.Node) -> Any:
     """The recurrent unit that resets its state before the product."""
     given = arguments(node)
     x, state = trail.of(given["x"]), trail.of(given["h"])
+    trail.freeze(node, x[0], why="goes along them")
+    tie(state[0], x[1])
     params = [given[name] for name in ("w_ih", "w_hh", "b_ih", "b_hh")]
     _cell(trail, node, params, (x[-1], state[-1], state[-1]))
     return [(*x[:-1], state[-1]), state]

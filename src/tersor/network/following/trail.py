@@ -87,6 +87,10 @@ class Trail:
             raise TypeError(f"{node} gives several tensors")
         return found
 
+    def tensors(self, node: fx.Node) -> list[Axes]:
+        """The axes of each tensor that a node gives."""
+        return _tensors(self.axes.get(node))
+
     def rewrite(self, node: fx.Node, **given: Any) -> None:
         """The sizes in these arguments of a node change with its dimensions."""
         self.rewrites[node] = Rewrite(given)
@@ -104,7 +108,7 @@ class Trail:
         """Freeze all that a node reads and gives."""
         text = reason(node, why)
         for read in node.all_input_nodes:
-            for axes in _tensors(self.axes.get(read)):
+            for axes in self.tensors(read):
                 for dim in axes:
                     dim.freeze(text)
         return self.given(self.values[node.name], text)

@@ -132,6 +132,15 @@ def _group_norm(given, there, _):
     return normal * given["weight"].reshape(shape) + given["bias"].reshape(shape)
 
 
+def _instance_norm(given, there, _):
+    x = given["input"]
+    normal = _standardized(x, there, tuple(range(2, x.ndim)), {"eps": given["eps"]})
+    if given["weight"] is None:
+        return normal
+    shape = (1, -1, *[1] * (x.ndim - 2))
+    return normal * given["weight"].reshape(shape) + given["bias"].reshape(shape)
+
+
 def _standardized(x, there, axes, given):
     count = there.sum(axes, keepdim=True).clamp_min(1)
     mean = (x * there).sum(axes, keepdim=True) / count
@@ -149,7 +158,12 @@ def _mean(given, there, source):
     return x.sum(dims, keepdim=keepdim) / there.sum(dims, keepdim=keepdim).clamp_min(1)
 
 
-_NORMS = {"layer_norm": _layer_norm, "group_norm": _group_norm, "mean": _mean}
+_NORMS = {
+    "layer_norm": _layer_norm,
+    "group_norm": _group_norm,
+    "instance_norm": _instance_norm,
+    "mean": _mean,
+}
 
 
 class Made(nn.Module):

@@ -26,6 +26,7 @@ from tersor.network.from_onnx.reader import read
 from tersor.network.repair import repaired
 from tersor.network.slimming import Target
 from tersor.network.surgery import cut
+from tersor.network.zeros import averaged
 
 IMAGE, TOKENS = drawn(2, 3, 6, 6), drawn(2, 5, 3)
 
@@ -148,9 +149,10 @@ def test_states_have_no_channels_but_units():
     assert [group.size for group in found.groups] == [8]
 
 
-def test_of_normal_instances_of_several_channels_whole_ones_may_go():
+def test_normal_instances_of_several_channels_lose_whole_ones_or_some_of_each():
     _, found = followed(*CASES["normal instances of several channels"])
-    assert [(group.name, group.size) for group in found.groups] == [("a/0", 2)]
+    assert [(group.name, group.size) for group in found.groups] == [("a/0", 2), ("a/1", 4)]
+    assert list(averaged(found)) == ["a/1"]
 
 
 def test_results_of_projections_may_go_and_units_stay():
@@ -287,7 +289,7 @@ def test_group_normalization_in_an_onnx_file_keeps_the_channels_that_it_counts()
     proto = model(nodes, {"x": ["n", 3, 6, 6]}, ["out"], weights)
     network = read(proto.SerializeToString())
     found = channels(network)
-    assert [group.size for group in found.groups] == [2]
+    assert [group.size for group in found.groups] == [2, 4]
     assert_cuts_like_zeros(network, (IMAGE,), found, random_part(found))
 
 

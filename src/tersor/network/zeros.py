@@ -36,7 +36,7 @@ _SUMS: dict[str, Rule] = {
     **{name: rule for name, rule in products.RULES.items() if rule not in _PLACES},
 }
 _WEIGHTED = {name for name, rule in products.RULES.items() if rule is not products.attended}
-_MEANS = {"layer_norm", "native_layer_norm", "group_norm"}
+_MEANS = {"layer_norm", "native_layer_norm", "group_norm", "instance_norm"}
 _TRIALS = [(1.0, 1), (1.0, -1), (1e3, 1), (1e3, -1), (1e-3, 0), (30.0, 0)]  # size and sign
 
 

@@ -35,11 +35,14 @@ _PER_CHANNEL = ("weight", "bias", "running_mean", "running_var")
 def normalized(trail: Trail, node: fx.Node) -> Any:
     """Batch and instance normalization: every channel by itself.
 
-    Of an instance all positions count, and where these hold channels, too, they stay.
+    What comes after the channels of an instance may hold channels, too: so group normalization
+    is written where there is no operation for it.
     """
-    axes = trail.of(first_tensor(node))
-    if op_name(node) == "instance_norm":
-        trail.freeze(node, *axes[2:])
+    axes, given = trail.of(first_tensor(node)), arguments(node)
+    if given.get("use_input_stats"):
+        _freeze_unless_weighted(trail, node, axes[2:])
+        trail.rewrite(node, eps=Share(given["eps"], axes[2:]))
+        trail.scaled[node] = Scaled(axes[2:], -0.5)
     _tie_vectors(trail, node, axes[min(1, len(axes) - 1)])
     value = trail.values[node.name]
     if isinstance(value, torch.Tensor):
@@ -76,8 +79,7 @@ def normalized_last(trail: Trail, node: fx.Node) -> Any:
         if isinstance(given.get(name), fx.Node):
             for one, dim in zip(trail.of(given[name]), last, strict=True):
                 tie(one, dim)
-    if given.get("bias") is not None and given["weight"] is None:
-        trail.freeze(node, *last, why="has no weight that could tell how many there were")
+    _freeze_unless_weighted(trail, node, last)
     eps = given["eps"]
     if eps is None:
         eps = torch.finfo(trail.values[first_tensor(node).name].dtype).eps
@@ -87,6 +89,12 @@ def normalized_last(trail: Trail, node: fx.Node) -> Any:
     if isinstance(value, torch.Tensor):
         return axes
     return [axes, *(trail.given(each, "it is a statistic") for each in value[1:])]
+
+
+def _freeze_unless_weighted(trail: Trail, node: fx.Node, dims: Axes) -> None:
+    given = arguments(node)
+    if given.get("bias") is not None and given["weight"] is None:
+        trail.freeze(node, *dims, why="has no weight that could tell how many there were")
 
 
 class Share:

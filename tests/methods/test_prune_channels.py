@@ -302,3 +302,12 @@ def test_what_was_cut_can_be_cut_again():
     twice = PruneChannels(target=Target(macs=0.7), **WEIGHTS).apply(once)
     assert cost(twice).macs <= 0.7 * cost(once).macs <= math.ceil(0.49 * cost(network).macs)
     assert twice.origin is network
+
+
+@pytest.mark.parametrize("settings", [{"score": "l2"}, {"repair": False}])
+def test_samples_that_are_no_numbers_are_refused(settings):
+    network = convolutional()
+    samples = samples_for(network, 20)
+    next(iter(samples.inputs.values()))[3, 0, 1, 1] = np.nan
+    with pytest.raises(ModelError, match="that are not finite"):
+        PruneChannels(**settings).apply(network, samples)

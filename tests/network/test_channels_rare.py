@@ -21,6 +21,7 @@ from torch import nn
 from tersor.data.samples import Samples
 from tersor.methods.prune.channels import PruneChannels
 from tersor.methods.prune.dead import PruneDead
+from tersor.network import repair
 from tersor.network.channels import channels
 from tersor.network.from_onnx.reader import read
 from tersor.network.repair import repaired
@@ -298,3 +299,20 @@ def test_a_target_that_leaves_one_channel_is_reached():
     network, _ = followed(module, x)
     method = PruneChannels(target=Target(macs=0.13), score="l2", repair=False)
     assert outputs(method.apply(network), (x,))[0].shape == (2, 4)
+
+
+def test_repair_knows_the_mean_of_normal_instances(monkeypatch):
+    """Twice the same channels in each group: what is left makes up for the others."""
+    monkeypatch.setattr(repair, "_ENOUGH", 0)
+    module, _ = CASES["normal instances of several channels"]
+    x = drawn(64, 3, 6, 6)
+    network, found = followed(module, x)
+    for name in ("a.weight", "a.bias"):
+        value = network.tensor(name).detach().clone()
+        value[[2, 3, 6, 7]] = value[[0, 1, 4, 5]]
+        network.set_tensor(name, value)
+    keep = {"a/1": np.array([True, True, False, False])}
+    samples = Samples({network.inputs[0].name: x.numpy()})
+    small = cut(repaired(network, found, keep, samples), keep, found)
+    wanted = outputs(network, (x,))[0]
+    np.testing.assert_allclose(outputs(small, (x,))[0], wanted, rtol=0, atol=0.1)

@@ -21,7 +21,7 @@ from torch.nn import functional
 from tersor.arrays.compensation import Seen
 from tersor.data.lazy import select
 from tersor.data.samples import Batch, Samples
-from tersor.errors import UnsupportedError
+from tersor.errors import ModelError, UnsupportedError
 from tersor.network.arguments import arguments
 from tersor.network.cost import live_activation_bytes
 from tersor.network.layers import Layer
@@ -60,7 +60,8 @@ class Lockstep:
     """An exact network and one that is rounded on the way.
 
     Iterating gives the moments of one layer after the other; whoever iterates calls `put`
-    with what the layer's weight and bias became, before asking for the next.
+    with what the layer's weight and bias became, before asking for the next. It raises a
+    ModelError where a layer gets values that are not finite.
     """
 
     def __init__(self, network: Network, layers: Iterable[Layer], samples: Samples) -> None:
@@ -161,6 +162,9 @@ class _Window:
         whole = [a + b for a, b in zip(first, last, strict=True)] if count else last
         halves = [_mean(first, count), _mean(last, more)] if count else [_mean(last, more)] * 2
         found = _mean(whole, count + more)
+        if not all(np.isfinite(each).all() for each in found):
+            name = self.layer.name
+            raise ModelError(name, "gets values that are not finite", "Check samples.")
         return Moments(self.layer, found, self.biased, (halves[0], halves[1]), count + more)
 
     def _sums(

@@ -39,7 +39,8 @@ from tersor.network.network import Network
 Gone = Mapping[Dim, Kept]
 
 _ENOUGH = 32  # times as many inputs as weights of a row: then they are fitted as they are
-_CENTRED = {"layer_norm", "native_layer_norm", "group_norm"}  # around a mean over channels
+_CENTRED = {"layer_norm": 1, "native_layer_norm": 1, "group_norm": 1, "instance_norm": 2}
+"""Around a mean over channels, and from which axis on these stand, unless a shape tells."""
 
 
 def repaired(
@@ -110,11 +111,12 @@ def _prepared(
     result, masks = network.copy(), {}
     own = {node.name: node for node in result.graph.nodes}
     for node in known.trail.scaled:
-        if op_name(node) not in _CENTRED:
+        first = _CENTRED.get(op_name(node))
+        if first is None:
             continue
         given = arguments(node)
         source = given["input"]
-        axes, groups = known.trail.of(source)[1:], int(given.get("num_groups", 1))
+        axes, groups = known.trail.of(source)[first:], int(given.get("num_groups", 1))
         if "normalized_shape" in given:
             axes = known.trail.of(source)[-len(given["normalized_shape"]) :]
         mask = _stays(axes, gone, network.device)

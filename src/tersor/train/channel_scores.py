@@ -26,7 +26,7 @@ from tersor.arrays import scores
 from tersor.arrays.channel_lasso import Contributions, contributions, joined, lasso_scores
 from tersor.data.lazy import select
 from tersor.data.samples import Samples
-from tersor.errors import InputError
+from tersor.errors import InputError, ModelError
 from tersor.network.arguments import arguments
 from tersor.network.channel_statistics import ChannelStatistics, gather
 from tersor.network.channels import Channels, Group, Member
@@ -82,7 +82,20 @@ def channel_scores(
     Raises:
         InputError: The score needs samples, and there are none.
         DataError: It needs labels, or more samples.
+        ModelError: A score is not finite.
     """
+    found = _scores(name, network, known, samples, seed)
+    for group, each in found.items():
+        if not np.isfinite(each).all():
+            raise ModelError(
+                group, "has scores that are not finite", "Check samples and weights."
+            )
+    return found
+
+
+def _scores(
+    name: Name, network: Network, known: Channels, samples: Samples | None, seed: int
+) -> Scores:
     if name in WEIGHTS_ONLY:
         return _compared(_of_weights(name, network, known, seed))
     if samples is None:

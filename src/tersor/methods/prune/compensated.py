@@ -35,7 +35,7 @@ from tersor.arrays.compensation import Seen
 from tersor.arrays.surgeon import Pattern, Pruned, pruned
 from tersor.codes.masked import Masked
 from tersor.data.samples import Samples
-from tersor.errors import DataError, InputError, ModelError
+from tersor.errors import DataError, InputError
 from tersor.network.holding import reason_against
 from tersor.network.layers import Layer, weighted_layers
 from tersor.network.moments import Lockstep, Moments, as_rows, as_weight
@@ -116,8 +116,6 @@ class PruneCompensated:
 
     def _pruned(self, network: Network, moments: Moments, code: Masked) -> Pruned:
         layer, seen = moments.layer, moments.seen
-        if not all(np.isfinite(each).all() for each in seen):
-            raise ModelError(layer.name, "gets values that are not finite", "Check samples.")
         weights = as_rows(_doubles(network.tensor(layer.weight)), layer)
         allowed = as_rows(code.mask.cpu().numpy(), layer)
         if moments.biased and layer.bias is not None:

@@ -111,14 +111,18 @@ def test_what_was_not_cut_is_whole(make):
     assert slimmed(network, network, PLACE) is None
 
 
-@pytest.mark.usefixtures("made_up_memory")
-def test_the_report_of_a_recipe_that_cuts_shows_it(tmp_path):
-    network = networks.convolutional()
+def compressed(network, text):
+    """What a recipe gives for samples of which the network itself tells the labels."""
     samples = networks.samples_for(network, 120)
     labels = next(iter(network.run(dict(samples.inputs)).values())).argmax(1)
     parts = split(Samples(samples.inputs, labels), train=True)
     options = Options(seconds=0.3, threads=1, engines=("onnxruntime",))
-    result = compress(network, parts, recipe=parse_recipe(RECIPE), options=options)
+    return compress(network, parts, recipe=parse_recipe(text), options=options)
+
+
+@pytest.mark.usefixtures("made_up_memory")
+def test_the_report_of_a_recipe_that_cuts_shows_it(tmp_path):
+    result = compressed(networks.convolutional(), RECIPE)
     found = result.report["channels"]
     sizes = {one["name"]: one["left"] for one in found["groups"]}
     stem = result.network.tensor("stem.weight").shape[0]
@@ -134,13 +138,8 @@ def test_the_report_of_a_recipe_that_cuts_shows_it(tmp_path):
 
 @pytest.mark.usefixtures("made_up_memory")
 def test_a_target_that_cannot_be_reached_is_told_though_the_original_is_kept(tmp_path):
-    network = networks.convolutional()
-    samples = networks.samples_for(network, 120)
-    labels = next(iter(network.run(dict(samples.inputs)).values())).argmax(1)
-    parts = split(Samples(samples.inputs, labels), train=True)
-    options = Options(seconds=0.3, threads=1, engines=("onnxruntime",))
     text = RECIPE.replace("macs = 0.5", "macs = 0.0001").replace("= 100.0", "= 0.0")
-    result = compress(network, parts, recipe=parse_recipe(text), options=options)
+    result = compressed(networks.convolutional(), text)
     assert result.report["channels"] is None
     (remark, nothing) = result.report["remarks"]
     assert (remark["candidate"], remark["method"], remark["done"]) == (

@@ -95,7 +95,8 @@ class PruneHeads:
         else:
             found, scores = _by_norm(network, known, found, notes)
         if not found:
-            first = f"{notes[0].layer}: {notes[0].text}" if notes else "it has no attention"
+            none = "it has none, or its heads share keys and values"
+            first = f"{notes[0].layer}: {notes[0].text}" if notes else none
             problem = f"has no attention whose heads can be cut ({first})"
             raise ModelError("The network", problem, "Prune channels or layers instead.")
         keep = self._kept(scores)

@@ -1,9 +1,14 @@
 import pytest
 import torch
+from torch import nn
 
+from tersor import capture
 from tersor.codes.affine import Affine
+from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.methods.prune.magnitude import PruneMagnitude
+from tersor.methods.quantize.smooth import QuantizeSmooth
+from tersor.methods.quantize.static import QuantizeStatic
 from tersor.methods.quantize.weights import QuantizeWeights
 from tersor.testing.networks import convolutional, perceptron
 
@@ -64,3 +69,26 @@ def test_zeros_of_a_mask_stay_zeros_under_integers():
     assert torch.equal(code.pinned(), zeros)
     assert not bool(code.codes()[zeros].any())
     assert result.notes[-3].text == "int8 per channel, 70.1 % zeros"
+
+
+OTHER_TYPE = "its weight holds float64, codes float32"
+
+
+@pytest.fixture
+def doubles():
+    """A network of another type than codes give, and samples for it."""
+    x = torch.randn(40, 32, dtype=torch.float64)
+    network = capture(nn.Linear(32, 48).double().eval(), (x[:2],))
+    return network, Samples({network.inputs[0].name: x.numpy()})
+
+
+@pytest.mark.parametrize("method", [QuantizeWeights(), QuantizeStatic(), QuantizeSmooth()])
+def test_weights_of_another_type_are_left_with_the_reason(method, doubles):
+    result = method.apply(*doubles)
+    assert [note.text for note in result.notes] == [OTHER_TYPE]
+    assert not result.is_coded("weight")
+
+
+def test_who_prunes_weights_of_another_type_is_told_the_reason(doubles):
+    with pytest.raises(ModelError, match=rf"no weight to prune \(.*{OTHER_TYPE}\)"):
+        PruneMagnitude().apply(*doubles)

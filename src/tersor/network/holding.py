@@ -70,6 +70,15 @@ def reason_against(
     held = network.code(layer.weight)
     if held is not None and not isinstance(held, Masked):
         return "its weight is compressed already"
+    if (other := other_type(network, layer)) is not None:
+        return other
     if network.tensor(layer.weight).numel() < minimum:
         return f"fewer than {minimum} weights"
     return None
+
+
+def other_type(network: Network, layer: Layer) -> str | None:
+    """Why a weight that is no float32 cannot be held by a code; None if it is one."""
+    dtype = network.tensor(layer.weight).dtype
+    name = str(dtype).removeprefix("torch.")
+    return None if dtype == torch.float32 else f"its weight holds {name}, codes float32"

@@ -100,7 +100,9 @@ def prunable(
         else:
             chosen.append(layer)
     if not chosen:
-        raise ModelError("The network", "has no weight to prune", "See `tersor inspect`.")
+        reasons = [f" ({note.layer}: {note.text})" for note in notes]
+        problem = f"has no weight to prune{next(iter(reasons), '')}"
+        raise ModelError("The network", problem, "See `tersor inspect`.")
     for layer in chosen:
         weight = network.tensor(layer.weight)
         if not bool(torch.isfinite(weight).all()):

@@ -28,6 +28,7 @@ from torch import fx
 from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.network.features import Features, features
+from tersor.network.holding import other_type
 from tersor.network.layers import Layer, layers
 from tersor.network.makers import Maker, maker_of
 from tersor.network.network import Network, Note
@@ -112,7 +113,8 @@ class QuantizeSmooth:
             "it reads no activation": not isinstance(source, fx.Node)
             or source.op == "get_attr",
         }
-        return next((reason for reason, holds in against.items() if holds), None)
+        reason = next((reason for reason, holds in against.items() if holds), None)
+        return reason or other_type(network, layer)
 
     def _migrate(
         self, network: Network, node: fx.Node, group: list[Layer], seen: Features

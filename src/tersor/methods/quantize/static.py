@@ -39,6 +39,7 @@ from tersor.data.samples import Samples
 from tersor.errors import InputError, ModelError
 from tersor.machine import isa_flags, pairs_saturate
 from tersor.network.fold import fold_batch_norm
+from tersor.network.holding import other_type
 from tersor.network.layers import Layer, layers
 from tersor.network.network import Network, Note
 from tersor.network.observe import observe
@@ -145,7 +146,7 @@ class QuantizeStatic:
         held = network.code(layer.weight)
         if held is not None and not isinstance(held, Masked):
             return "its weight is compressed already"
-        return None
+        return other_type(network, layer)
 
     def _grid(self, histograms: list[Histogram]) -> Grid:
         together = histograms[0]

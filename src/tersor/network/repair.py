@@ -39,8 +39,8 @@ from tersor.network.network import Network
 Gone = Mapping[Dim, Kept]
 
 _ENOUGH = 32  # times as many inputs as weights of a row: then they are fitted as they are
+# around a mean over channels, and from which axis on these stand, unless a shape tells
 _CENTRED = {"layer_norm": 1, "native_layer_norm": 1, "group_norm": 1, "instance_norm": 2}
-"""Around a mean over channels, and from which axis on these stand, unless a shape tells."""
 
 
 def repaired(
